@@ -1,0 +1,89 @@
+"""What can go wrong in a way that a user can do something about, and the exit code that says so.
+
+A message has two halves: what happened (to which message or folder), and what to do next. No traceback is ever shown for
+one of these. The codes are those of sysexits.h, so that cron, systemd and shell scripts can tell the cases apart.
+"""
+
+from __future__ import annotations
+
+#: The one table of exit codes. The README prints it; a test compares the two.
+EXIT_CODES: dict[int, str] = {
+    0: "done; messages that could not be read are counted and named in the output",
+    2: "the command line is wrong",
+    65: "the input is no mail, or a data or journal file is damaged",
+    66: "a file or folder does not exist or cannot be read",
+    68: "the host name is unknown",
+    69: "the server cannot be reached, or lacks what is needed (such as MOVE)",
+    70: "a defect in unpitch",
+    73: "the target folder cannot be created",
+    74: "writing failed: disk full, or the state folder is read-only",
+    75: "another run is busy with this account; try again later",
+    76: "the server answered something that cannot be understood, or broke off",
+    77: "login refused, or the certificate is not trusted",
+    130: "stopped by Ctrl-C; what was moved so far is in the journal",
+    143: "stopped by SIGTERM; what was moved so far is in the journal",
+}
+
+
+class FiltersError(Exception):
+    """Anything a user can cause or cure. `str(error)` says what happened and what to do next."""
+
+    exit_code = 70
+
+
+class InputError(FiltersError):
+    """Not mail, or damaged data."""
+
+    exit_code = 65
+
+
+class NotFoundError(FiltersError):
+    """A path, folder, message or run that is not there, or cannot be read."""
+
+    exit_code = 66
+
+
+class ServerError(FiltersError):
+    """The server cannot be reached, broke off, or answered nonsense."""
+
+    exit_code = 76
+
+    def __init__(self, message: str, exit_code: int = 76) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class RefusedError(FiltersError):
+    """The server or we ourselves refuse: no MOVE, read-only source, command not allowed in a dry run."""
+
+    exit_code = 69
+
+
+class LoginError(FiltersError):
+    """Wrong password, or a certificate that is not trusted."""
+
+    exit_code = 77
+
+
+class WriteError(FiltersError):
+    """The journal or a report could not be written; nothing was sent to the server after that."""
+
+    exit_code = 74
+
+
+class BusyError(FiltersError):
+    """Another run holds the account."""
+
+    exit_code = 75
+
+
+class TargetError(FiltersError):
+    """The target folder cannot be created or used."""
+
+    exit_code = 73
+
+
+class UsageError(FiltersError):
+    """The command line, or a location in it, is wrong."""
+
+    exit_code = 2

@@ -1,0 +1,56 @@
+"""One normal form for text, used on both sides of every comparison: what a mail says and what the data knows."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+#: Characters that show nothing: soft hyphen, grapheme joiner, Arabic letter mark, Mongolian vowel separator, zero-width and
+#: directional marks, invisible operators, BOM. Mailers pad previews with them, and forgers hide behind them.
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb]"
+)
+_PLAIN = str.maketrans(
+    dict.fromkeys([*range(0x0A), *range(0x0E, 0x20), 0x7F, *range(0x80, 0x85), *range(0x86, 0xA0)], " ")
+    | dict.fromkeys(map(ord, "\u2018\u2019\u201a\u201b\u2032\u02bc\u00b4`"), "'")
+    | dict.fromkeys(map(ord, "\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb\u2039\u203a"), '"')
+    | dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"), "-")
+    | dict.fromkeys(map(ord, "\r\x0b\x0c\x85\u2028\u2029"), "\n")
+)
+_SPACES = re.compile(r"[^\S\n]+")
+_LINES = re.compile(r" ?\n[ \n]*")
+_WORD = re.compile(r"e-(?=mail)|[^\W\d_]+|\d+")
+
+
+def normal(text: str) -> str:
+    """NFKC, without invisible characters, with plain quotes, dashes and spaces; runs of blanks and of lines squeezed.
+
+    Lone surrogates become U+FFFD, so that the result can always be encoded.
+    """
+    text = text.encode("utf-8", "replace" if text.isascii() else "surrogatepass").decode("utf-8", "replace")
+    text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).translate(_PLAIN)
+    return _LINES.sub("\n", _SPACES.sub(" ", text)).strip()
+
+
+def fold(text: str) -> str:
+    """Lower case, character by character and of the same length: an offset in `fold(x)` is an offset in `x`."""
+    folded = text.lower()
+    if len(folded) == len(text):
+        return folded
+    return "".join(low if len(low := char.lower()) == 1 else char for char in text)
+
+
+def words(folded: str) -> list[tuple[str, int, int]]:
+    """(word, start, end) of each word of folded text. A number is the word "#" whatever its digits, so that "every 60 days"
+    and "every 45 days" are the same wording; "e-mail" is "email"."""
+    found: list[tuple[str, int, int]] = []
+    prefix = -1
+    for match in _WORD.finditer(folded):
+        word, start, end = match.group(), match.start(), match.end()
+        if word == "e-":
+            prefix = start
+            continue
+        if prefix >= 0:
+            word, start, prefix = "e" + word, prefix, -1
+        found.append(("#" if word[0].isdigit() else word, start, end))
+    return found

@@ -1,0 +1,64 @@
+"""The one way for anything that came from a mail, a server or a file name to a terminal, a log, a report or a CSV cell."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from rich.cells import cell_len, set_cell_size
+
+#: What stands in place of a secret.
+REDACTED = "…"
+_LINK = re.compile(r"(?i)\b(?:https?://|mailto:)[^\s<>\"']+")
+_QUERY_VALUE = re.compile(r"(?<=[=])[^&;]+")
+#: A path segment or bare parameter that is no word: long, with digits in it, or longer than any word.
+_TOKEN = re.compile(r"(?=[^/?]*\d)[\w%~.+=:,\-]{16,}|[\w%~.+=:,\-]{48,}")
+_BARE = re.compile(r"\b(\w{1,40})=(?=[\w%~.+\-]{10})[\w%~.+:\-]+=*")
+
+
+def safe_text(text: str, width: int = 0) -> str:
+    """`text` in NFC on one line: control, format, bidirectional, private and unassigned characters, lone surrogates and
+    line separators appear as escapes such as \\x1b or \\u202e; cut to `width` terminal cells when given.
+
+    The output never holds anything a terminal could obey (T3 of the threat model), and never a secret of a link (6.4).
+    """
+    shown = "".join(_visible(char) for char in unicodedata.normalize("NFC", redact(text)))
+    if width and cell_len(shown) > width:
+        shown = set_cell_size(shown, width - 1).rstrip() + "…"
+    return shown
+
+
+def _visible(char: str) -> str:
+    if char in "\n\t\r":
+        return " "
+    if unicodedata.category(char)[0] == "C" or char in "\u2028\u2029":
+        code = ord(char)
+        return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+    return char
+
+
+def redact(text: str) -> str:
+    """`text` without the secrets that links carry: every value of a query, every token in a path, every bare `name=token`.
+
+    Some of them log a reader in. Which names are tokens is known only until the sender adds another; a value that is never
+    shown cannot leak, so all of them go.
+    """
+    text = _LINK.sub(lambda link: _without_tokens(link.group()), text) if ":" in text else text
+    return _BARE.sub(rf"\1={REDACTED}", text) if "=" in text else text
+
+
+def _without_tokens(link: str) -> str:
+    if link[:7].lower() == "mailto:":
+        return f"mailto:{REDACTED}"
+    address, mark, query = link.partition("?")
+    scheme, _, path = address.partition("://")
+    host, slash, path = path.partition("/")
+    segments = "/".join(_TOKEN.sub(REDACTED, segment) for segment in path.split("/"))
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{segments}{mark}{_QUERY_VALUE.sub(REDACTED, query)}"
+
+
+def csv_cell(text: str) -> str:
+    """`safe_text` for a spreadsheet: a cell that would be taken for a formula is prefixed by an apostrophe (CWE-1236)."""
+    shown = safe_text(text)
+    formula = shown.lstrip()[:1] in ("=", "+", "-", "@") or text[:1] in ("\t", "\r")
+    return f"'{shown}" if formula and shown else shown

@@ -1,0 +1,152 @@
+"""Where mail comes from: the words, the one protocol, and the one function that opens a location.
+
+Words used throughout:
+
+* a **source** is one folder of one account: an IMAP folder, a Maildir, an mbox file, a folder of .eml, one .eml, stdin;
+* a **place** names one message in it for as long as the source does not renumber;
+* an **identity** names the message itself, wherever it is moved.
+
+A source knows nothing of LinkedIn: the caller says by `Wanted` which header blocks make a message interesting, so that
+bodies are read of candidates only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+#: Bytes of one message that are ever read (D3): real job alerts reach 255 KB.
+MESSAGE_CAP = 1_048_576
+#: Bytes of a header block that are ever read (T9); a longer one makes the message unreadable, and it is kept.
+HEADER_CAP = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One message's place. `key` is opaque: IMAP "uidvalidity:uid"; Maildir the unique part of the file name (before
+    ":2,"); a folder of .eml the relative path; mbox the ordinal number from 1; one .eml its name; stdin "-"."""
+
+    account: str
+    folder: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A message as found. `raw` is at most `MESSAGE_CAP` bytes of its `size` bytes."""
+
+    place: Place
+    raw: bytes = field(repr=False)
+    size: int
+    flags: frozenset[str]
+    """IMAP system flags, e.g. {"\\\\Seen", "\\\\Flagged"}; Maildir's letters are translated."""
+    identity: str
+    """"emailid:…", "x-gm-msgid:…" or "sha256:<of the header block>"; empty when the message has no Message-ID."""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether `raw` is only the beginning."""
+        return self.size > len(self.raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """So many messages were looked at and are not wanted."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A message that could not be read. It is counted, named, and left where it is."""
+
+    place: Place
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which messages are candidates: `test` gets a header block (or just the lines of `fields`) as bytes."""
+
+    fields: tuple[str, ...]
+    test: Callable[[bytes], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A folder that messages are moved to, as it was before the first move (D10). The numbers are 0 where the source has
+    none (Maildir)."""
+
+    folder: str
+    uidvalidity: int
+    uidnext: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a second look at a place shows right before a move (D9)."""
+
+    identity: str
+    size: int
+    flags: frozenset[str]
+
+
+class Source(Protocol):
+    """One folder of one account. Reading never marks mail as read nor changes a byte."""
+
+    account: str
+    """Canonical and printable, without folder and secret: "imaps://ann@imap.example.org:993", or an absolute path."""
+    folder: str
+    """The folder that `scan` reads: "INBOX", a Maildir's "", an mbox file's ""."""
+    host: str
+    """The IMAP host, to find its Authentication-Results habits by; empty for local sources."""
+    can_move: bool
+    why_not: str
+    """When `can_move` is False: one sentence that says why and what to do."""
+
+    def scan(self, wanted: Wanted) -> Iterator[Mail | Passed | Unreadable]:
+        """All messages of the folder, in its order."""
+        ...
+
+    def prepare(self, folder: str) -> Target:
+        """Make sure that the target folder exists. Raises TargetError."""
+        ...
+
+    def look(self, places: Sequence[Place]) -> Mapping[Place, Look]:
+        """What is at these places now; a place where no message is any more is left out."""
+        ...
+
+    def move(self, places: Sequence[Place], target: Target) -> Mapping[Place, Place | None]:
+        """Move, and say where each message went. A value of None: moved, new place unknown. A place that is left out was
+        not moved. Raises ServerError when the outcome is unknown."""
+        ...
+
+    def find(self, folder: str, identity: str, message_id: str, uidnext: int = 0) -> list[Place]:
+        """Places in `folder` (from UID `uidnext` on) of the message with this identity."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections and files. Never expunges."""
+        ...
+
+
+def header_block(raw: bytes) -> bytes:
+    """The header block with CRLF line ends, up to and without the blank line; a leading BOM is dropped.
+
+    Line ends are made equal so that a message has one identity in a Maildir (often LF) and over IMAP (CRLF).
+    """
+    text = raw[: HEADER_CAP + 4].removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
+    end = text.find(b"\n\n")
+    return (text if end < 0 else text[: end + 1]).replace(b"\n", b"\r\n")
+
+
+def identity_of(raw: bytes, message_id: str) -> str:
+    """Identity from the bytes alone, for servers without EMAILID (P25). Without a Message-ID there is none, and the
+    message is never moved.
+
+    INTERNALDATE and size are left out on purpose: a Maildir has no INTERNALDATE, and RFC822.SIZE counts line ends
+    differently; both are compared on their own before a move (D9).
+    """
+    return f"sha256:{hashlib.sha256(header_block(raw)).hexdigest()}" if message_id else ""
