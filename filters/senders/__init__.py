@@ -1,0 +1,205 @@
+"""Who sends mail: all that is known of one sender, read from the TOML files in its folder, and the questions it answers.
+
+Nothing here knows a sender by name. A mail is hostile until its authenticity is known: an address, a header and a link are
+what somebody wrote, and the answers say only what they would mean if they were genuine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any
+from urllib.parse import unquote_plus, urlsplit
+
+from filters.errors import InputError
+from filters.normal_form import fold, words
+from filters.senders.entries import (
+    Advice,
+    Category,
+    Disclosure,
+    Era,
+    Footer,
+    Host,
+    LinkClue,
+    LinkPlace,
+    MailClass,
+    OptOut,
+    Stream,
+    Template,
+    Token,
+)
+from filters.senders.phrases import Catalogue, Found, Word, catalogue, find
+from filters.senders.reading import read
+
+__all__ = [
+    "Advice",
+    "Category",
+    "Disclosure",
+    "Era",
+    "Footer",
+    "Found",
+    "Host",
+    "LinkClue",
+    "LinkPlace",
+    "MailClass",
+    "OptOut",
+    "Sender",
+    "Stream",
+    "Template",
+    "Token",
+    "load",
+    "load_from",
+]
+
+#: A template's version at the end of its name: "_01", "_59", "_v2".
+_VERSION = re.compile(r"(?:_v?\d{1,3})+\Z")
+#: Link pages prefix each template name by this, so that names that begin with it have it twice.
+_PREFIX = "email_"
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """A sender's data. Dicts are keyed by what a mail shows: address, template stem, class value, category name."""
+
+    name: str
+    title: str
+    domains: tuple[str, ...]
+    """Mail of these domains and their subdomains is the sender's, when it is authentic."""
+    aliases: tuple[str, ...]
+    """Names, lower case, that imitators put into domains and display names."""
+    neighbours: tuple[str, ...]
+    """Domains that look like the sender's and are honest."""
+    header_fields: tuple[str, ...]
+    """Names of the headers that show whether a mail may be the sender's."""
+    class_header: str
+    template_header: str
+    route_hosts: tuple[str, ...]
+    """The only hosts that an opt-out address may be on."""
+    not_live: tuple[str, ...]
+    """Parts of addresses that nobody may be sent to."""
+    categories: dict[str, Category]
+    streams: dict[str, Stream]
+    templates: dict[str, Template]
+    classes: dict[str, MailClass]
+    link_places: dict[str, LinkPlace]
+    link_clues: tuple[LinkClue, ...]
+    tokens: tuple[Token, ...]
+    hosts: tuple[Host, ...]
+    disclosures: tuple[Disclosure, ...]
+    footers: tuple[Footer, ...]
+    eras: dict[str, Era]
+    """Keyed by text id, as in `Disclosure.text_id`."""
+    all_opt_outs: tuple[OptOut, ...]
+    advice: tuple[Advice, ...]
+    phrases: Catalogue = field(repr=False, compare=False)
+
+    def stream(self, address: str) -> Stream | None:
+        """The stream of exactly this address ("local@domain")."""
+        return self.streams.get(address.lower())
+
+    def owns(self, domain: str) -> bool:
+        """Whether it is one of the sender's domains or a subdomain of one."""
+        domain = domain.lower().removesuffix(".")
+        return any(domain == own or domain.endswith("." + own) for own in self.domains)
+
+    def template(self, name: str) -> Template | None:
+        """The template of this name, whatever its version; the doubled prefix that link pages have is allowed."""
+        stem = _VERSION.sub("", name.strip().lower())
+        return self.templates.get(stem) or self.templates.get(stem.removeprefix(_PREFIX))
+
+    def templates_in(self, links: Iterable[str]) -> Counter[str]:
+        """How many links name which template, known or not, by its stem; `most_common(1)` is the one to believe."""
+        counts: Counter[str] = Counter()
+        for link in links:
+            if self.owns(_host(link)):
+                counts.update({self._stem(name) for name in self._template_names(link)})
+        return counts
+
+    def _stem(self, name: str) -> str:
+        template = self.template(name)
+        return template.stem if template else _VERSION.sub("", name)
+
+    def _template_names(self, link: str) -> Iterator[str]:
+        for pair in link.partition("?")[2].partition("#")[0].split("&"):
+            key, _, value = pair.partition("=")
+            place = self.link_places.get(key)
+            value = unquote_plus(value).strip().lower()
+            if place and value.startswith(place.prefix):
+                name = value[len(place.prefix) :]
+                name = name.partition(place.stop)[0] if place.stop else name
+                if re.fullmatch(r"\w{3,80}", name, re.ASCII):
+                    yield name
+
+    def never(self, address: str, template_names: Iterable[str]) -> Category | None:
+        """The never-moved category that this mail is of, by sender or by any template, or None.
+
+        A never-moved template wins on every stream. On a mixed stream mail stays unless all its templates are known to be
+        harmless to move: no template, or an unknown one, is no leave.
+        """
+        templates = [self.template(name) for name in template_names if name]
+        for template in templates:
+            if template and self.categories[template.category].action == "never":
+                return self.categories[template.category]
+        stream = self.stream(address)
+        if stream is None or self.categories[stream.category].action != "never":
+            return None
+        exempt = bool(templates) and all(template and template.category in stream.unless for template in templates)
+        return None if exempt else self.categories[stream.category]
+
+    def find(self, text: str, cut: Sequence[Word] | None = None) -> tuple[Found, ...]:
+        """Disclosures and footer lines in `text`, which is in normal form; `cut` are the words of its folded form."""
+        return find(text, words(fold(text)) if cut is None else cut, self.phrases)
+
+    def clues_in(self, links: Iterable[str]) -> tuple[tuple[LinkClue, str], ...]:
+        """Links on the sender's own hosts that lead to the switch of a category."""
+        own = [link for link in links if self.owns(_host(link))]
+        return tuple((clue, link) for link in own for clue in self.link_clues if clue.part.lower() in link.lower())
+
+    def opt_outs(self, category: str, live: bool = True) -> tuple[OptOut, ...]:
+        """Today's (`live`) or former routes of a category, in the order of printing."""
+        return tuple(route for route in self.all_opt_outs if route.category == category and route.live == live)
+
+
+def _host(link: str) -> str:
+    try:
+        return urlsplit(link).hostname or ""
+    except ValueError:
+        return ""
+
+
+@cache
+def load() -> Sender:
+    """The sender whose folder lies beside this module. Raises InputError when its data is damaged."""
+    here = files(__package__)
+    folders = [folder for folder in here.iterdir() if folder.is_dir() and folder.joinpath("sender.toml").is_file()]
+    if len(folders) != 1:
+        raise InputError(f"There must be one folder with a sender.toml below senders, not {len(folders)}; reinstall.")
+    return load_from(folders[0])
+
+
+def load_from(folder: Traversable) -> Sender:
+    """The sender of a folder. Raises InputError naming file, entry and what is wrong."""
+    settings, tables = read(folder)
+    known: dict[str, Any] = tables  # each table's entries are of the kind that reading.TABLES says
+    return Sender(
+        **asdict(settings),
+        categories={entry.name: entry for entry in known["category"]},
+        streams={entry.address: entry for entry in known["stream"]},
+        templates={entry.stem: entry for entry in known["template"]},
+        classes={entry.value: entry for entry in known["class"]},
+        link_places={entry.parameter: entry for entry in known["link_place"]},
+        link_clues=known["link_clue"],
+        tokens=known["token"],
+        hosts=known["host"],
+        disclosures=known["disclosure"],
+        footers=known["footer"],
+        eras={entry.text_id: entry for entry in known["era"]},
+        all_opt_outs=known["opt_out"],
+        advice=known["advice"],
+        phrases=catalogue([*known["disclosure"], *known["footer"]]),
+    )

@@ -1,0 +1,169 @@
+"""Reads a sender's TOML files into entries, and refuses what a person who edits them can get wrong."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields
+from importlib.resources.abc import Traversable
+from typing import Any
+from urllib.parse import urlsplit
+
+from filters.errors import InputError
+from filters.normal_form import fold, normal, words
+from filters.senders import entries
+from filters.senders.entries import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The table `[sender]` of sender.toml."""
+
+    name: str
+    title: str
+    domains: tuple[str, ...]
+    aliases: tuple[str, ...]
+    neighbours: tuple[str, ...]
+    header_fields: tuple[str, ...]
+    class_header: str
+    template_header: str
+    route_hosts: tuple[str, ...]
+    not_live: tuple[str, ...]
+
+
+Table = tuple[type[Entry], Callable[[Any], tuple[Any, ...]]]
+#: Table name to its kind of entry and the key that its entries are sorted by, and unique in, within one file.
+TABLES: Mapping[str, Table] = {
+    "advice": (entries.Advice, lambda entry: (entry.topic, entry.order)),
+    "category": (entries.Category, lambda entry: (entry.name,)),
+    "class": (entries.MailClass, lambda entry: (entry.value,)),
+    "disclosure": (entries.Disclosure, lambda entry: (entry.text_id, entry.language, fold(normal(entry.text)))),
+    "era": (entries.Era, lambda entry: (entry.text_id,)),
+    "footer": (entries.Footer, lambda entry: (entry.language, fold(normal(entry.text)))),
+    "host": (entries.Host, lambda entry: (entry.name,)),
+    "link_clue": (entries.LinkClue, lambda entry: (entry.part,)),
+    "link_place": (entries.LinkPlace, lambda entry: (entry.parameter,)),
+    "opt_out": (entries.OptOut, lambda entry: (entry.category, entry.order)),
+    "stream": (entries.Stream, lambda entry: (entry.address,)),
+    "template": (entries.Template, lambda entry: (entry.stem,)),
+    "token": (entries.Token, lambda entry: (entry.secrecy,)),
+}
+_CHOICES: Mapping[str, frozenset[str]] = {
+    "action": entries.ACTIONS,
+    "grade": entries.GRADES,
+    "kind": entries.KINDS,
+    "region": entries.REGIONS,
+    "secrecy": entries.SECRECIES,
+    "strength": entries.STRENGTHS,
+}
+_TYPES: Mapping[str, type] = {"str": str, "bool": bool, "int": int, "tuple[str, ...]": list}
+_MAY_BE_EMPTY = frozenset({"category", "prefix", "promise", "shortcut", "since", "stop", "targeting", "until", "url"})
+
+
+def read(folder: Traversable) -> tuple[Settings, dict[str, tuple[Entry, ...]]]:
+    """The settings, and the entries of each table, of all .toml files of a sender's folder.
+
+    Raises InputError that names file, entry and what is wrong.
+    """
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name)
+    settings: Settings | None = None
+    found: dict[str, list[Entry]] = {name: [] for name in TABLES}
+    origin: dict[int, str] = {}
+    for file in files:
+        data = _toml(file)
+        if "sender" in data:
+            settings = _build(Settings, data.pop("sender"), f"{file.name}: [sender]")
+        defaults = {"language": data.pop("language")} if "language" in data else {}
+        for name, tables in data.items():
+            if name not in TABLES or not isinstance(tables, list):
+                raise InputError(f"{file.name}: there is no table [[{name}]]; known are {', '.join(sorted(TABLES))}.")
+            for where, entry in _entries(file.name, name, tables, defaults):
+                found[name].append(entry)
+                origin[id(entry)] = where
+    if settings is None:
+        raise InputError(f"{folder.name}: no file has the table [sender]; it belongs in sender.toml.")
+    _check(settings, found, origin)
+    return settings, {name: tuple(list_) for name, list_ in found.items()}
+
+
+def _toml(file: Traversable) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_bytes().decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{file.name}: not valid TOML: {error}.") from error
+
+
+def _entries(file: str, name: str, tables: list[Any], defaults: dict[str, str]) -> Iterator[tuple[str, Entry]]:
+    """Each entry with the words that name it in an error; sorted and unique, or InputError."""
+    kind, key_of = TABLES[name]
+    before: tuple[Any, ...] | None = None
+    for number, table in enumerate(tables, 1):
+        where = f"{file}: [[{name}]] number {number}"
+        given = defaults if "language" in {field.name for field in fields(kind)} else {}
+        entry = _build(kind, {**given, **table}, where)
+        key = key_of(entry)
+        where = f"{where} ({', '.join(map(str, key))})"
+        if before is not None and key <= before:
+            problem = "is there twice" if key == before else "is not in alphabetical order"
+            raise InputError(f"{where}: {problem}.")
+        before = key
+        yield where, entry
+
+
+def _build(kind: Callable[..., Any], table: Mapping[str, Any], where: str) -> Any:
+    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+    for key in table:
+        if key not in known:
+            raise InputError(f"{where}: unknown key '{key}'; known are {', '.join(known)}.")
+    for key, field in known.items():
+        if key not in table:
+            if field.default is MISSING:
+                raise InputError(f"{where}: the key '{key}' is missing.")
+            continue
+        problem = _problem(key, str(field.type), table[key])
+        if problem:
+            raise InputError(f"{where}: '{key}' {problem}.")
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in table.items()})
+
+
+def _problem(key: str, type_name: str, value: object) -> str:
+    wanted = _TYPES[type_name]
+    if type(value) is not wanted:
+        return f"must be of type {wanted.__name__}"
+    if isinstance(value, list) and not all(isinstance(part, str) and part for part in value):
+        return "must hold texts only"
+    if key in _CHOICES and value not in _CHOICES[key]:
+        return f"is '{value}', but must be one of {', '.join(sorted(_CHOICES[key]))}"
+    if value == "" and key not in _MAY_BE_EMPTY:
+        return "is empty"
+    return ""
+
+
+def _check(settings: Settings, found: Mapping[str, Iterable[Entry]], origin: Mapping[int, str]) -> None:
+    """What holds across tables and files."""
+    categories = {entry.name for entry in found["category"] if isinstance(entry, entries.Category)}
+    seen: set[tuple[Any, ...]] = set()
+    for name, all_of_table in found.items():
+        for entry in all_of_table:
+            problem = _cross_problem(entry, settings, categories)
+            key = (name, *TABLES[name][1](entry))
+            if problem or key in seen:
+                raise InputError(f"{origin[id(entry)]}: {problem or 'is in two files'}.")
+            seen.add(key)
+
+
+def _cross_problem(entry: Entry, settings: Settings, categories: set[str]) -> str:
+    named = {getattr(entry, "category", ""), *getattr(entry, "unless", ())} - {""}
+    if not named <= categories:
+        return f"the category '{', '.join(sorted(named - categories))}' is not in sender.toml"
+    if not getattr(entry, "category", "-") and not isinstance(entry, entries.MailClass | entries.Footer):
+        return "'category' is empty"
+    if isinstance(entry, entries.Disclosure | entries.Footer) and not words(fold(normal(entry.text))):
+        return "'text' holds no words"
+    for url in (getattr(entry, "url", ""), getattr(entry, "shortcut", "")):
+        parts = urlsplit(url)
+        if url and (parts.scheme != "https" or parts.netloc not in settings.route_hosts or parts.query):
+            return f"the address {url} is not https, not on a host of 'route_hosts', or carries a query"
+        if getattr(entry, "live", True) and any(part.lower() in url.lower() for part in settings.not_live):
+            return f"the address {url} is known as not live"
+    return ""
