@@ -1,0 +1,5 @@
+"""`python -m filters` is `unpitch`."""
+
+from filters.cli import main
+
+main()

@@ -1,0 +1,129 @@
+"""Options that several commands share, and what they become."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from filters import model, senders
+from filters.authenticity import Authserv, parse_trust, pinned_for
+from filters.config import password_for
+from filters.errors import UsageError
+from filters.safe_text import safe_text
+from filters.senders import Sender
+from filters.sources import Source
+from filters.sources.opening import open_source
+from filters.sweep import Policy, Setup
+
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE...",
+        help="A Maildir, an mbox file, a folder of .eml files, one .eml file, - for stdin, or imaps://user@host/Folder.",
+        show_default=False,
+    ),
+]
+Move = Annotated[
+    list[str] | None,
+    typer.Option("--move", metavar="CATEGORY", help="Move mail of this category; may be repeated. Default: the promotional ones."),
+]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust-authserv",
+        metavar="ID[:PLACE]",
+        help="Believe Authentication-Results of this receiver, written above (default), below its Received line, or at the bottom.",
+    ),
+]
+Unverified = Annotated[
+    str, typer.Option("--unverified", metavar="keep|move", help="What to do with mail whose origin nobody confirms.")
+]
+PasswordCommand = Annotated[
+    str, typer.Option("--password-command", metavar="COMMAND", help="Program that prints the IMAP password; run without a shell.")
+]
+CaFile = Annotated[
+    Path | None, typer.Option("--ca-file", metavar="FILE", help="Certificate authority of a private server (PEM).")
+]
+Region = Annotated[
+    str, typer.Option("--region", metavar="eu|other", help="Where you live, for the routes to opt out. Default: both.")
+]
+
+
+def console() -> Console:
+    """Colour and tables on a terminal, plain text when piped; NO_COLOR and COLUMNS are obeyed."""
+    return Console(highlight=False, emoji=False, markup=False)
+
+
+def warn(text: str) -> None:
+    """A line on stderr."""
+    print(f"unpitch: {safe_text(text)}", file=sys.stderr)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How to get in: `password` gets the printable account and is called only when a server asks."""
+
+    password: Callable[[str], str]
+    ca_file: Path | None = None
+
+    def open(self, location: str, *, changes: bool) -> Source:
+        """The source at a location."""
+        return open_source(location, self.password, changes=changes, ca_file=self.ca_file, stdin=sys.stdin.buffer)
+
+
+def access(password_command: str, ca_file: Path | None) -> Access:
+    """Access by the options."""
+    return Access(partial(password_for, command=password_command, warn=warn), ca_file)
+
+
+def policy(sender: Sender, move: list[str] | None, unverified: str) -> Policy:
+    """What to move. Raises UsageError for unknown categories and for those that are never moved."""
+    if unverified not in ("keep", "move"):
+        raise UsageError(f"--unverified is keep or move, not {safe_text(unverified)}.")
+    chosen = frozenset(move or sender.promotional)
+    for name in sorted(chosen):
+        category = sender.categories.get(name) or _unknown(sender, name)
+        if category.action == "never":
+            raise UsageError(f"{category.title} is never moved; leave out --move {name}.")
+    return Policy(chosen, unverified == "move")
+
+
+def _unknown(sender: Sender, name: str) -> NoReturn:
+    movable = sorted(one.name for one in sender.categories.values() if one.action != "never")
+    raise UsageError(f"There is no category {safe_text(name)}. Those that can be moved: {', '.join(movable)}.")
+
+
+def setup(source: Source, trust: list[str] | None, workers: int = 0) -> Setup:
+    """How to judge what comes from a source: whose word on authenticity counts there."""
+    sender = senders.load()
+    named: tuple[Authserv, ...] = tuple(parse_trust(one) for one in trust or ())
+    trusted = named or (pinned_for(source.host) if source.host else ())
+    return Setup(sender, str(model.shipped(sender.name)), trusted, workers)
+
+
+def check_region(region: str) -> str:
+    """The region, or UsageError."""
+    if region not in ("", "eu", "other"):
+        raise UsageError(f"--region is eu or other, not {safe_text(region)}.")
+    return region
+
+
+def progress() -> Progress:
+    """A line on stderr that says how far a sweep is; silent when stderr is no terminal."""
+    quiet = not sys.stderr.isatty()
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=quiet,
+    )

@@ -1,0 +1,84 @@
+"""The commands that tell: explain one mail, how to opt out, and the demo."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from filters import senders
+from filters.cli import mailbox
+from filters.cli.options import Access, Region, Trust, check_region, console, policy, setup
+from filters.demo import AUTHSERV_ID, Sample, sample_mailbox
+from filters.report import Audit, audit_text, explain_text, opt_out_text, say
+from filters.sources import Passed, Wanted
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register this family of commands."""
+    app.command()(explain)
+    app.command("opt-out")(opt_out)
+    app.command()(demo)
+
+
+def explain(
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="One mail: an .eml file, or - for stdin.", show_default=False)],
+    trust: Trust = None,
+) -> None:
+    """Say of one mail what it is and why: verdict, evidence, authenticity. Changes nothing."""
+    sender = senders.load()
+    found = Audit()
+    with closing(Access(str).open(file, changes=False)) as source:
+        mailbox.gather(source, setup(source, trust, workers=1), policy(sender, None, "keep"), frozenset(), found)
+    explain_text(console(), found, sender)
+
+
+def opt_out(
+    category: Annotated[str, typer.Argument(metavar="[CATEGORY]", help="One category; default: the promotional ones.")] = "",
+    region: Region = "",
+) -> None:
+    """Tell how to opt out: today's route first, then former ones, each with its date and how sure it is."""
+    sender = senders.load()
+    opt_out_text(console(), sender, [category] if category else sender.promotional, check_region(region))
+
+
+def demo() -> None:
+    """Show everything on a sample mailbox: audit, clean, undo and opt-out. Needs no account and no network."""
+    out = console()
+    with sample_mailbox() as sample:
+        _show(out, sample)
+
+
+def _show(out: Console, sample: Sample) -> None:
+    trust, target = [AUTHSERV_ID], mailbox.DEFAULT_TARGET
+    sender = senders.load()
+    wanted = policy(sender, None, "keep")
+    command = f"{sample.location} --trust-authserv {AUTHSERV_ID}"
+    way_in = Access(sample.password)
+    say(out, f"A sample mailbox of {sample.mails} invented mails is served by {sample.about}.")
+    _prompt(out, f"unpitch audit {command}")
+    audit_text(out, mailbox.audit_sources([sample.location], way_in, trust, wanted), sender, "")
+    with TemporaryDirectory(prefix="unpitch-demo-") as state:
+        journal = Path(state) / "journal.sqlite3"
+        _prompt(out, f"unpitch clean {command} --yes")
+        with closing(way_in.open(sample.location, changes=True)) as source:
+            mailbox.clean_one(out, source, setup(source, trust), wanted, target, journal, agreed=lambda *_: True)
+        _prompt(out, "unpitch undo --last")
+        mailbox.undo_run(out, "", way_in, journal)
+    with closing(way_in.open(sample.location, changes=False)) as source:
+        left = sum(seen.count if isinstance(seen, Passed) else 1 for seen in source.scan(Wanted((), lambda _: False)))
+    say(out, f"All {left} mails are back in the inbox." if left == sample.mails else f"Only {left} mails are in the inbox!")
+    _prompt(out, "unpitch opt-out partner_inmail --region eu")
+    opt_out_text(out, sender, ["partner_inmail"], "eu", brief=True)
+    say(out, "Now your own mailbox; an audit only looks, and changes nothing:", "bold")
+    say(out, "  unpitch audit imaps://you@example.org@imap.example.org     (asks for the password)")
+    say(out, "  unpitch audit ~/Maildir        unpitch audit takeout.mbox        unpitch explain mail.eml")
+
+
+def _prompt(out: Console, command: str) -> None:
+    say(out, "")
+    say(out, f"$ {command}", "bold magenta")

@@ -1,0 +1,177 @@
+"""What in a mail speaks for which category: named evidence that can be quoted, and the words of the visible text.
+
+Nothing here comes from ids, dates, or the names of people: the words of the From and To names are left out, and the trainer
+keeps only words that several authors use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from filters.message import Message
+from filters.normal_form import fold, normal, words
+from filters.senders import Disclosure, Found, Sender
+
+#: Words of the visible text that are looked at; the longest real job alert has about 9,000.
+WORD_CAP = 20_000
+_SHORTEST_WORD, _LONGEST_WORD = 2, 30
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One clue: the feature, the words of the mail that show it, and what it adds to the log-odds of the verdict."""
+
+    feature: str
+    quote: str
+    weight: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """`named`: feature to the quote that shows it. `words`: words and word pairs of subject and visible text."""
+
+    named: dict[str, str]
+    words: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A message as the feature functions see it."""
+
+    message: Message
+    sender: Sender
+    text: str
+    found: tuple[Found, ...]
+    templates: tuple[str, ...]
+
+    def quote(self, found: Found) -> str:
+        """The words of the mail in which a phrase was found."""
+        return self.text[found.start : found.end]
+
+
+Named = Iterator[tuple[str, str]]
+
+
+def read(message: Message, sender: Sender) -> Features:
+    """All features of a message."""
+    text = normal(message.subject) + "\n" + message.text
+    cut = words(fold(text))[:WORD_CAP]
+    reading = Reading(message, sender, text, sender.find(text, cut), templates_of(message, sender))
+    named: dict[str, str] = {}
+    for function in NAMED:
+        for feature, quote in function(reading):
+            named.setdefault(feature, quote)
+    return Features(named, word_features(message, [word for word, _, _ in cut]))
+
+
+def templates_of(message: Message, sender: Sender) -> tuple[str, ...]:
+    """Template names that the mail shows: the header's, then the one that most links agree on."""
+    linked = [name for name, _ in sender.templates_in(message.links).most_common(1)]
+    return tuple(name for name in (message.first(sender.template_header.lower()).strip(), *linked) if name)
+
+
+def disclosures(reading: Reading) -> Named:
+    """What the sender's own sentences say: decisive, strong, weak, guessed by us, or merely quoted by the writer."""
+    strong: dict[str, int] = {}
+    for found in reading.found:
+        entry = found.entry
+        if not isinstance(entry, Disclosure):
+            continue
+        if found.quoted:
+            yield f"disclosure_quoted:{entry.category}", reading.quote(found)
+        elif entry.guess:
+            yield f"disclosure_guess_{entry.strength}:{entry.category}", reading.quote(found)
+        else:
+            yield f"disclosure_{entry.strength}:{entry.category}", reading.quote(found)
+            strong[entry.category] = strong.get(entry.category, 0) + (entry.strength != "weak")
+            if strong[entry.category] > 1:
+                yield f"disclosure_several:{entry.category}", reading.quote(found)
+
+
+def footers(reading: Reading) -> Named:
+    """The footer names the kind of mail."""
+    for found in reading.found:
+        if not isinstance(found.entry, Disclosure) and not found.quoted and found.entry.category:
+            yield f"footer:{found.entry.category}", reading.quote(found)
+
+
+def stream(reading: Reading) -> Named:
+    """The address that the mail comes from."""
+    address = reading.message.from_address
+    known = reading.sender.stream(address)
+    if known:
+        yield f"stream:{known.category}", address
+        yield f"stream_kind:{known.kind}", address
+    else:
+        yield "stream:unknown", address
+
+
+def header_class(reading: Reading) -> Named:
+    """The sender's own class of the mail. It does not tell a recruiter from an advertiser."""
+    value = reading.message.first(reading.sender.class_header.lower()).strip().upper()
+    known = value in reading.sender.classes
+    yield f"class:{value if known else 'unknown' if value else 'none'}", value
+
+
+def templates(reading: Reading) -> Named:
+    """The template, by header and by links; the same in every language."""
+    for name in reading.templates:
+        template = reading.sender.template(name)
+        yield (f"template:{template.stem}" if template else "template:unknown"), name
+        if template:
+            yield f"template_kind:{template.category}", name
+    if not reading.templates:
+        yield "template:none", ""
+
+
+def opt_out_links(reading: Reading) -> Named:
+    """A link to a switch for one kind of mail."""
+    for clue, _link in reading.sender.clues_in(reading.message.links):
+        yield f"opt_out_link_{clue.strength}:{clue.category}", clue.part
+
+
+def list_headers(reading: Reading) -> Named:
+    """The shape of List-Unsubscribe (RFC 2369, RFC 8058); its values are secret and never looked at."""
+    value = reading.message.first("list-unsubscribe").lower()
+    if not value:
+        yield "list_unsubscribe:none", ""
+        return
+    yield f"list_unsubscribe:{'mailto' if '<mailto:' in value else 'https'}", ""
+    if reading.message.first("list-unsubscribe-post"):
+        yield "list_unsubscribe:one-click", ""
+
+
+def shape(reading: Reading) -> Named:
+    """Reply-To or none; links to hosts that are not the sender's."""
+    yield f"reply_to:{'some' if reading.message.first('reply-to') else 'none'}", ""
+    own = {host.name for host in reading.sender.hosts}
+    hosts = {host for host in map(_host, reading.message.links) if host not in own and not reading.sender.owns(host)}
+    hosts.discard("")
+    yield f"foreign_hosts:{min(len(hosts), 3)}", " ".join(sorted(hosts)[:3])
+
+
+NAMED: tuple[Callable[[Reading], Named], ...] = (
+    disclosures,
+    footers,
+    stream,
+    header_class,
+    templates,
+    opt_out_links,
+    list_headers,
+    shape,
+)
+
+
+def word_features(message: Message, cut: list[str]) -> frozenset[str]:
+    """Words and pairs of neighbouring words, without the names in From and To."""
+    names = {word for word, _, _ in words(fold(normal(f"{message.from_name} {message.first('to')}")))}
+    kept = [word if word not in names and _SHORTEST_WORD <= len(word) <= _LONGEST_WORD else "" for word in cut]
+    kept = [("#" if word == "#" else after) for word, after in zip(cut, kept, strict=True)]
+    singles = {f"word:{word}" for word in kept if word and word != "#"}
+    pairs = {f"word:{one} {two}" for one, two in zip(kept, kept[1:], strict=False) if one and two}
+    return frozenset(singles | pairs)
+
+
+def _host(link: str) -> str:
+    return link.partition("://")[2].partition("/")[0].rpartition("@")[2].partition(":")[0].lower()

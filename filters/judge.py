@@ -1,0 +1,100 @@
+"""Message, sender and model to a verdict, and nothing else: no input, no output, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filters import model as models
+from filters import senders
+from filters.authenticity import Authenticity, Authserv, check, claims_to_be, seen_ids
+from filters.features import Evidence, read, templates_of
+from filters.message import MESSAGE_CAP, Message, parse
+from filters.model import Model
+from filters.safe_text import safe_text
+from filters.senders import Sender
+
+#: Clues that a verdict shows.
+CLUES = 8
+_QUOTE_WIDTH = 240
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a mail is, how sure that is, and why.
+
+    `probability` is P(promotional), the sum over the promotional categories; `category` is the most probable one.
+    `never`: the sender's data say that such mail is never moved, whatever a model thinks of it.
+    `known`: the address is one that the sender is known to send from; employees' addresses are not.
+    """
+
+    category: str
+    probability: float
+    promotional: bool
+    unsure: bool
+    never: bool
+    known: bool
+    authenticity: Authenticity
+    evidence: tuple[Evidence, ...]
+
+
+def judge(message: Message, sender: Sender, model: Model, trusted: Sequence[Authserv]) -> Verdict:
+    """The verdict on a message that claims to be from `sender`."""
+    authenticity = check(message, sender, trusted)
+    known = sender.stream(message.from_address) is not None
+    names = templates_of(message, sender)
+    never = sender.never(message.from_address, names)
+    if never is not None:
+        clue = Evidence(f"never:{never.name}", safe_text(" ".join((message.from_address, *names)), _QUOTE_WIDTH))
+        return Verdict(never.name, 0.0, False, False, True, known, authenticity, (clue,))
+    features = read(message, sender)
+    chances = model.probabilities(features)
+    promotional = [name for name in chances if sender.categories[name].promotional]
+    category = max(chances, key=lambda name: (chances[name], name))
+    probability = sum(chances[name] for name in promotional)
+    group = promotional if category in promotional else [category]
+    clues = model.contributions(features, group, chances)
+    return Verdict(
+        category=category,
+        probability=probability,
+        promotional=category in promotional and probability >= model.threshold,
+        unsure=model.unsure <= probability < model.threshold,
+        never=False,
+        known=known,
+        authenticity=authenticity,
+        evidence=tuple(_shown(clue) for clue in clues[:CLUES]),
+    )
+
+
+def _shown(clue: Evidence) -> Evidence:
+    return Evidence(safe_text(clue.feature), safe_text(clue.quote, _QUOTE_WIDTH), clue.weight)
+
+
+def worker(setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
+    """For a worker process: `setup` has "model" (a path) and "trusted" (pairs of id and placement).
+
+    The returned function answers {"claims": False} for a mail that is none of the sender's, else what `Judged` shows.
+    """
+    sender = senders.load()
+    model = models.load(Path(setup["model"]))
+    trusted = [Authserv(name, placement) for name, placement in setup["trusted"]]
+
+    def judge_bytes(raw: bytes) -> dict[str, Any]:
+        message = parse(raw, truncated=len(raw) >= MESSAGE_CAP)
+        if not claims_to_be(message, sender):
+            return {"claims": False}
+        verdict = judge(message, sender, model, trusted)
+        return {
+            "claims": True,
+            "message_id": message.message_id,
+            "date": message.date.isoformat() if message.date else "",
+            "from": f"{message.from_name} <{message.from_address}>" if message.from_address else message.first("from"),
+            "subject": message.subject,
+            "defects": list(message.defects),
+            "seen_ids": [asdict(seen) for seen in seen_ids(message)],
+            "verdict": asdict(verdict),
+        }
+
+    return judge_bytes

@@ -1,0 +1,114 @@
+"""The model: weights as JSON, probabilities and contributions by plain arithmetic; scikit-learn is for training only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from filters.errors import InputError
+from filters.features import Evidence, Features
+
+SCHEMA = 1
+#: A model file of ours has 1 MB; anything much larger is not one.
+_FILE_CAP = 16 * 1024 * 1024
+#: Length of the block of word features against one named feature of length 1.
+WORDS_SCALE = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Multinomial logistic regression: `weights[feature][i]` and `bias[i]` belong to `categories[i]`.
+
+    `threshold`: P(promotional) from which a mail counts as promotional. `unsure`: where the band of doubt below it begins.
+    """
+
+    categories: tuple[str, ...]
+    bias: tuple[float, ...]
+    weights: dict[str, tuple[float, ...]]
+    threshold: float
+    unsure: float
+    sha256: str
+    about: dict[str, Any]
+
+    def values(self, features: Features) -> dict[str, float]:
+        """Feature vector: 1 for each named feature; the known words share a block of length `WORDS_SCALE`."""
+        values = {feature: 1.0 for feature in features.named if feature in self.weights}
+        known = sorted(features.words & self.weights.keys())
+        each = WORDS_SCALE / math.sqrt(len(known)) if known else 0.0
+        return values | dict.fromkeys(known, each)
+
+    def probabilities(self, features: Features) -> dict[str, float]:
+        """P(category), summing to 1."""
+        scores = list(self.bias)
+        for feature, value in self.values(features).items():
+            scores = [score + weight * value for score, weight in zip(scores, self.weights[feature], strict=True)]
+        top = max(scores)
+        powers = [math.exp(score - top) for score in scores]
+        total = sum(powers)
+        return dict(zip(self.categories, (power / total for power in powers), strict=True))
+
+    def contributions(self, features: Features, chosen: Iterable[str], probabilities: dict[str, float]) -> list[Evidence]:
+        """What each feature adds to the log-odds of `chosen` against the rest, strongest first.
+
+        Within both groups, categories count by their probability: what separates the verdict from its nearest rivals.
+        """
+        inside = frozenset(chosen)
+        shares = _shares(self.categories, probabilities, inside)
+        found = []
+        for feature, value in self.values(features).items():
+            weight = value * sum(share * w for share, w in zip(shares, self.weights[feature], strict=True))
+            quote = features.named.get(feature) or feature.removeprefix("word:")
+            found.append(Evidence(feature, quote, round(weight, 4)))
+        return sorted(found, key=lambda clue: (-abs(clue.weight), clue.feature))
+
+
+def _shares(categories: tuple[str, ...], probabilities: dict[str, float], inside: frozenset[str]) -> list[float]:
+    totals = {True: 1e-12, False: 1e-12}
+    for category in categories:
+        totals[category in inside] += probabilities[category] + 1e-12
+    return [
+        (1 if category in inside else -1) * (probabilities[category] + 1e-12) / totals[category in inside]
+        for category in categories
+    ]
+
+
+@cache
+def load(path: Path) -> Model:
+    """Read a model file. Raises InputError when it is none: wrong schema, wrong lengths, NaN, or too large."""
+    try:
+        raw = path.read_bytes() if path.stat().st_size <= _FILE_CAP else b""
+        return _check(json.loads(raw, parse_constant=_no_constant), hashlib.sha256(raw).hexdigest())
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path} is no model file ({type(error).__name__}); train or install it again") from error
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(name)
+
+
+def _check(data: dict[str, Any], sha256: str) -> Model:
+    if data["schema"] != SCHEMA:
+        raise ValueError("schema")
+    categories = tuple(str(name) for name in data["categories"])
+    bias = tuple(float(number) for number in data["bias"])
+    weights = {str(name): tuple(float(number) for number in row) for name, row in data["weights"].items()}
+    rows = [bias, *weights.values()]
+    if any(len(row) != len(categories) for row in rows) or not all(math.isfinite(sum(row)) for row in rows):
+        raise ValueError("weights")
+    threshold, unsure = float(data["threshold"]), float(data["unsure"])
+    if not 0 < unsure <= threshold <= 1:
+        raise ValueError("threshold")
+    return Model(categories, bias, weights, threshold, unsure, sha256, dict(data["about"]))
+
+
+def shipped(name: str) -> Path:
+    """The model for one sender that comes with unpitch: inside the installed package, or beside it in a checkout."""
+    here = Path(__file__).parent
+    inside = here / "models" / f"{name}.json"
+    return inside if inside.exists() else here.parent / "models" / f"{name}.json"

@@ -1,0 +1,325 @@
+"""Findings as text for a person or JSON for a program, and the way to opt out; every word passes `safe_text`."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from filters.errors import UsageError
+from filters.safe_text import safe_text
+from filters.senders import OptOut, Sender
+from filters.sweep import Finding, Tally
+
+#: Names the format of `audit --format json`; filters/audit.schema.json describes it.
+SCHEMA = "unpitch-audit-1"
+#: Lines of each list in the text report; JSON has them all.
+LINES = 40
+_QUOTE_WIDTH = 300
+
+
+@dataclass(slots=True)
+class Audit:
+    """What one or more sweeps found."""
+
+    sources: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+
+    @property
+    def promotional(self) -> list[Finding]:
+        """Findings that are promotional at the threshold."""
+        return [finding for finding in self.findings if finding.promotional]
+
+    @property
+    def to_move(self) -> list[Finding]:
+        """Findings that `clean` would move."""
+        return [finding for finding in self.findings if finding.action == "move"]
+
+
+# --- JSON
+
+
+def audit_json(audit: Audit, sender: Sender, region: str) -> str:
+    """The audit as one JSON object; filters/audit.schema.json is its description."""
+    found = sorted({finding.category for finding in audit.findings})
+    data = {
+        "schema": SCHEMA,
+        "findings": [finding_json(finding) for finding in audit.findings],
+        "summary": _summary(audit),
+        "opt_out": [route_json(route) for name in found for route in routes(sender, name, region)],
+    }
+    return json.dumps(data, ensure_ascii=False, indent=1)
+
+
+def finding_json(finding: Finding) -> dict[str, Any]:
+    """One finding with the published names."""
+    texts = {
+        name: safe_text(getattr(finding, attribute))
+        for name, attribute in (
+            ("source", "source"),
+            ("folder", "folder"),
+            ("key", "key"),
+            ("message_id", "message_id"),
+            ("date", "date"),
+            ("from", "from_"),
+            ("subject", "subject"),
+            ("category", "category"),
+        )
+    }
+    return texts | {
+        "promotional": finding.promotional,
+        "probability": round(finding.probability, 6),
+        "unsure": finding.unsure,
+        "authenticity": finding.authenticity,
+        "action": finding.action,
+        "reason": safe_text(finding.reason),
+        "evidence": [clue | {"quote": safe_text(clue["quote"])} for clue in finding.evidence],
+    }
+
+
+def _summary(audit: Audit) -> dict[str, Any]:
+    return {
+        "sources": [safe_text(name) for name in audit.sources],
+        "messages": audit.tally.messages,
+        "claimed": len(audit.findings),
+        "promotional": len(audit.promotional),
+        "to_move": len(audit.to_move),
+        "categories": dict(sorted(Counter(finding.category for finding in audit.findings).items())),
+        "authenticity": dict(sorted(Counter(finding.authenticity for finding in audit.findings).items())),
+        "unreadable": [
+            {"folder": safe_text(one.place.folder), "key": safe_text(one.place.key), "reason": safe_text(one.reason)}
+            for one in audit.tally.unreadable
+        ],
+        "authserv_ids": [
+            {"id": safe_text(seen.id), "placement": seen.placement, "mails": count}
+            for seen, count in audit.tally.authserv_ids.most_common()
+        ],
+    }
+
+
+def route_json(route: OptOut) -> dict[str, Any]:
+    """One opt-out route, as it stands in the data."""
+    return asdict(route)
+
+
+# --- text
+
+
+def audit_text(console: Console, audit: Audit, sender: Sender, region: str) -> None:
+    """The audit for a person: how much, of what kind, which of it is advertising and why, what is doubtful, how to opt out."""
+    headline(console, audit, sender)
+    if not audit.findings:
+        return
+    console.print(_category_table(console, audit, sender))
+    promotional_list(console, audit.promotional)
+    _kept_lists(console, audit)
+    trust_hint(console, audit, sender)
+    opt_out_text(console, sender, sorted({finding.category for finding in audit.promotional}), region)
+
+
+def headline(console: Console, audit: Audit, sender: Sender) -> None:
+    """How much was looked at, and how much of it is the sender's."""
+    say(console, f"{_count(audit.tally.messages, 'message')} looked at in {', '.join(audit.sources)}.", "bold")
+    count, advertising = len(audit.findings), len(audit.promotional)
+    if not count:
+        say(console, f"None is from {sender.title}, or claims to be.")
+    else:
+        say(console, f"{count:,} from {sender.title} or claiming to be; {advertising:,} promotional.", "bold")
+    for one in audit.tally.unreadable[:LINES]:
+        say(console, f"Could not be read, and was left alone: {one.place.key} in {_folder(one.place.folder)}: {one.reason}")
+    _and_more(console, len(audit.tally.unreadable))
+
+
+def _category_table(console: Console, audit: Audit, sender: Sender) -> Table:
+    table = table_for(console)
+    for title, justify in (("Kind of mail", "left"), ("Mails", "right"), ("Promotional", "right"), ("To move", "right")):
+        table.add_column(title, justify=justify)  # type: ignore[arg-type]
+    kinds = Counter(finding.category for finding in audit.findings)
+    promotional = Counter(finding.category for finding in audit.promotional)
+    to_move = Counter(finding.category for finding in audit.to_move)
+    for name, count in sorted(kinds.items(), key=lambda kind: (-promotional[kind[0]], -kind[1], kind[0])):
+        cells = (sender.categories[name].title, f"{count:,}", f"{promotional[name]:,}", f"{to_move[name]:,}")
+        table.add_row(*(Text(cell if cell != "0" else "–") for cell in cells), style="bold" if promotional[name] else "")
+    return table
+
+
+def promotional_list(console: Console, findings: Sequence[Finding], title: str = "Promotional") -> None:
+    """Each promotional mail with its strongest clue, newest first."""
+    if not findings:
+        return
+    say(console, title, "bold")
+    for finding in sorted(findings, key=lambda one: one.date, reverse=True)[:LINES]:
+        _mail_line(console, finding, f"{finding.probability:4.0%}")
+        say(console, f"    {_why(finding)}", "dim")
+        if finding.action != "move":
+            say(console, f"    kept: {finding.reason}", "yellow")
+    _and_more(console, len(findings))
+    console.print()
+
+
+def _why(finding: Finding) -> str:
+    quoted = [clue for clue in finding.evidence if clue["weight"] > 0 and clue["feature"].startswith("disclosure")]
+    if quoted:
+        return f"it says: “{safe_text(quoted[0]['quote'], _QUOTE_WIDTH)}”"
+    words = [clue["quote"] or clue["feature"] for clue in finding.evidence if clue["weight"] > 0]
+    return "its clues: " + ", ".join(f"“{safe_text(word, 60)}”" for word in words[:4])
+
+
+def _kept_lists(console: Console, audit: Audit) -> None:
+    forged = [finding for finding in audit.findings if finding.authenticity == "forged"]
+    unsure = [finding for finding in audit.findings if finding.unsure and finding.authenticity != "forged"]
+    unverified = sum(finding.authenticity == "unverified" for finding in audit.findings)
+    for title, findings in (("Looks forged: never moved, do not trust it", forged), ("Unsure: kept", unsure)):
+        if findings:
+            say(console, title, "bold")
+            for finding in findings[:LINES]:
+                _mail_line(console, finding, "")
+                say(console, f"    {finding.reason}", "dim")
+            _and_more(console, len(findings))
+            console.print()
+    if unverified:
+        say(console, f"Not verifiable, and so kept: {unverified:,} (nobody whom you trust says that they are genuine).")
+
+
+def _mail_line(console: Console, finding: Finding, lead: str) -> None:
+    width = max(console.width, 60)
+    sender_width = 24 if width < 100 else 36
+    start = f"  {finding.date[:10] or 'no date':10}  {lead:>4}  "
+    name = safe_text(finding.from_, sender_width)
+    subject = safe_text(finding.subject, max(20, width - len(start) - sender_width - 2))
+    line = Text(f"{start}{name}")
+    line.pad_right(max(1, len(start) + sender_width + 2 - line.cell_len))
+    line.append(subject)
+    console.print(line, soft_wrap=True)
+
+
+def trust_hint(console: Console, audit: Audit, sender: Sender) -> None:
+    """When nothing is pinned: which ids the mails show, and the option that would accept the commonest."""
+    unverified = [finding for finding in audit.findings if finding.authenticity == "unverified"]
+    if not unverified or not audit.tally.authserv_ids:
+        return
+    say(console, "Receivers that say in these mails whether they are genuine (Authentication-Results):")
+    for seen, count in audit.tally.authserv_ids.most_common(5):
+        say(console, f"  {seen.id or '(without a name)'}, written {seen.placement} its Received line: {_count(count, 'mail')}")
+    best, _ = audit.tally.authserv_ids.most_common(1)[0]
+    if best.id:
+        say(console, "Is the first one your own mail provider or server? Then run the same again with:")
+        say(console, f"  --trust-authserv {best.id}:{best.placement}", "bold")
+    console.print()
+
+
+def say(console: Console, text: str, style: str = "") -> None:
+    """Print one line of safe text, wrapped at the width of a terminal, whole when piped."""
+    indent = len(text) - len(text.lstrip())
+    line = Text(" " * indent + safe_text(text.lstrip()), style=style)
+    if not console.is_terminal:
+        console.print(line, soft_wrap=True)
+        return
+    for part in line.wrap(console, console.width - (0 if not indent else 2)):
+        console.print(part)
+
+
+def table_for(console: Console) -> Table:
+    """A table that looks well on a terminal and is plain text when piped."""
+    return Table(box=SIMPLE_HEAD if console.is_terminal else None, pad_edge=False, header_style="bold", show_edge=False)
+
+
+def _and_more(console: Console, count: int) -> None:
+    if count > LINES:
+        say(console, f"  and {count - LINES:,} more; --format json lists them all")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _folder(folder: str) -> str:
+    return folder or "the folder itself"
+
+
+# --- opt out
+
+
+def routes(sender: Sender, category: str, region: str) -> list[OptOut]:
+    """Routes for a category: today's first (EU and elsewhere), then former ones; `region` "" is both.
+
+    Raises UsageError for a category that does not exist.
+    """
+    if category not in sender.categories:
+        raise UsageError(f"There is no category {safe_text(category)}. There are: {', '.join(sorted(sender.categories))}.")
+    both = [*sender.opt_outs(category, live=True), *sender.opt_outs(category, live=False)]
+    return [route for route in both if region in ("", route.region) or route.region == "any"]
+
+
+def opt_out_text(console: Console, sender: Sender, categories: Iterable[str], region: str, *, brief: bool = False) -> None:
+    """How to switch kinds of mail off: today's routes, and unless `brief` the former ones, what the sender said at each time
+    that it used, and the wider opt-outs."""
+    for category in categories:
+        say(console, f"How to switch off: {sender.categories[category].title}", "bold")
+        for route in routes(sender, category, region):
+            if route.live or not brief:
+                _route(console, route)
+        if brief:
+            say(console, f"  Former routes and what else helps: unpitch opt-out {category}", "dim")
+        console.print()
+    if not brief:
+        _eras(console, sender)
+        for advice in sender.advice:
+            say(console, f"  {advice.text}{f' {advice.url}' if advice.url else ''}")
+
+
+def _route(console: Console, route: OptOut) -> None:
+    where = {"eu": " (EU and EEA)", "other": " (outside the EU)", "any": ""}[route.region]
+    when = "today" if route.live else f"{route.since or '?'} to {route.until or '?'}"
+    say(console, f"  {when}{where}: {route.title}")
+    if route.steps:
+        say(console, f"    {' > '.join(route.steps)}")
+    if route.url:
+        say(console, f"    {route.url}", "cyan" if route.live else "dim")
+    say(console, f"    {route.note} (evidence: {route.checked}, grade {route.grade})".replace("  ", " "), "dim")
+
+
+def _eras(console: Console, sender: Sender) -> None:
+    say(console, "What the sender said that it used to choose whom to write to", "bold")
+    for era in sender.eras.values():
+        if era.targeting or era.promise:
+            say(console, f"  {era.since or '?'} to {era.until or '?'} ({era.product}): {era.targeting or 'nothing said'}")
+            if era.promise:
+                say(console, f"    promised: “{era.promise}”")
+    console.print()
+
+
+# --- explain
+
+
+def explain_text(console: Console, audit: Audit, sender: Sender) -> None:
+    """One mail (or a few): what it is, how sure, whether it is genuine, and every clue with its weight."""
+    for one in audit.tally.unreadable:
+        say(console, f"It could not be judged, and a run would leave it alone: {one.reason}")
+    if not audit.findings and not audit.tally.unreadable:
+        say(console, f"This mail is not from {sender.title} and does not claim to be.")
+    for finding in audit.findings:
+        _explain(console, finding, sender)
+    trust_hint(console, audit, sender)
+
+
+def _explain(console: Console, finding: Finding, sender: Sender) -> None:
+    category = sender.categories[finding.category]
+    verdict = "promotional" if finding.promotional else "unsure" if finding.unsure else "not promotional"
+    say(console, f"{category.title} ({category.name}): {verdict}, P(promotional) = {finding.probability:.4f}", "bold")
+    say(console, f"  From: {finding.from_}")
+    say(console, f"  Subject: {finding.subject}")
+    say(console, f"  Authenticity: {finding.authenticity}")
+    say(console, f"  A run would {finding.action} it: {finding.reason}")
+    say(console, "  Evidence (what each clue adds to the log-odds of this kind of mail):")
+    for clue in finding.evidence:
+        quote = f" “{clue['quote']}”" if clue["quote"] else ""
+        say(console, f"  {clue['weight']:+7.2f}  {clue['feature']}{quote}")

@@ -1,0 +1,23 @@
+"""One string to a source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from filters.sources import Source
+from filters.sources.imap import open_imap
+from filters.sources.local import open_local
+
+
+def open_source(
+    location: str, password: Callable[[str], str], *, changes: bool, ca_file: Path | None, stdin: BinaryIO
+) -> Source:
+    """Open a location: an IMAP URL, a path, or "-" for `stdin`. Without `changes` nothing at all can be changed.
+
+    `password` gets the printable account and is called only for IMAP.
+    """
+    if location.lower().startswith(("imap://", "imaps://")):
+        return open_imap(location, password, changes=changes, ca_file=ca_file)
+    return open_local(location, changes=changes, stdin=stdin)

@@ -1,0 +1,155 @@
+"""One sweep over one source: read, judge in worker processes, decide. Here, and only here, the two halves meet."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Set
+from dataclasses import dataclass, field
+from typing import Any
+
+from filters.authenticity import Authserv, claims_to_be
+from filters.moving import Candidate
+from filters.senders import Sender
+from filters.sources import Mail, Passed, Source, Unreadable, Wanted
+from filters.workers import Failure, Workers
+
+#: States in which a message is somebody's business; it stays where it is.
+BUSY_FLAGS = {"\\Flagged": "flagged", "\\Answered": "answered", "\\Draft": "a draft", "\\Deleted": "marked as deleted"}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a person wants moved: categories, and whether mail that nobody can verify may be moved too."""
+
+    move: frozenset[str]
+    unverified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One mail from, or claiming to be from, the sender: what it is, and what a run does with it and why."""
+
+    source: str
+    folder: str
+    key: str
+    message_id: str
+    date: str
+    from_: str
+    subject: str
+    category: str
+    promotional: bool
+    probability: float
+    unsure: bool
+    authenticity: str
+    action: str
+    """"move" or "keep"."""
+    reason: str
+    evidence: tuple[dict[str, Any], ...]
+    candidate: Candidate = field(repr=False)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a sweep saw besides its findings."""
+
+    messages: int = 0
+    unreadable: list[Unreadable] = field(default_factory=list)
+    authserv_ids: Counter[Authserv] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What judging needs in a worker process."""
+
+    sender: Sender
+    model: str
+    trusted: tuple[Authserv, ...]
+    workers: int = 0
+    """Worker processes; 0: one for each processor."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The part that crosses to a worker."""
+        return {"model": self.model, "trusted": [[one.id, one.placement] for one in self.trusted]}
+
+
+def sweep(source: Source, setup: Setup, policy: Policy, kept: Set[str], tally: Tally) -> Iterator[Finding]:
+    """Findings of a source in its order; everything else is counted in `tally`. Nothing is moved here.
+
+    `kept` holds the identities of mail that somebody took back: no later run moves it.
+    """
+    sender = setup.sender
+    wanted = Wanted(sender.header_fields, lambda header_block: claims_to_be(header_block, sender))
+    count = setup.workers or os.cpu_count() or 1
+    with Workers("filters.judge:worker", setup.as_json(), count) as workers:
+        for mail, result in workers.map(_mails(source, wanted, tally)):
+            if isinstance(result, Failure):
+                tally.unreadable.append(Unreadable(mail.place, result.reason))
+            elif result["claims"]:
+                tally.authserv_ids.update(Authserv(one["id"], one["placement"]) for one in result["seen_ids"])
+                yield _finding(source, mail, result, setup, policy, kept)
+
+
+def _mails(source: Source, wanted: Wanted, tally: Tally) -> Iterator[tuple[Mail, bytes]]:
+    for seen in source.scan(wanted):
+        tally.messages += seen.count if isinstance(seen, Passed) else 1
+        if isinstance(seen, Unreadable):
+            tally.unreadable.append(seen)
+        elif isinstance(seen, Mail):
+            yield seen, seen.raw
+
+
+def _finding(
+    source: Source, mail: Mail, result: dict[str, Any], setup: Setup, policy: Policy, kept: Set[str]
+) -> Finding:
+    verdict = result["verdict"]
+    category = setup.sender.categories[verdict["category"]]
+    action, reason = decide(mail, verdict, category.promotional, policy, kept)
+    return Finding(
+        source=source.account,
+        folder=mail.place.folder,
+        key=mail.place.key,
+        message_id=result["message_id"],
+        date=result["date"],
+        from_=result["from"],
+        subject=result["subject"],
+        category=category.name,
+        promotional=verdict["promotional"],
+        probability=verdict["probability"],
+        unsure=verdict["unsure"],
+        authenticity=verdict["authenticity"]["state"],
+        action=action,
+        reason=reason,
+        evidence=tuple(verdict["evidence"]),
+        candidate=Candidate(mail.place, mail.identity, result["message_id"], mail.size, category.name, reason),
+    )
+
+
+def decide(mail: Mail, verdict: dict[str, Any], advertising: bool, policy: Policy, kept: Set[str]) -> tuple[str, str]:
+    """The policy, to be read aloud: (action, reason). Whatever is not plainly to be moved is kept.
+
+    `advertising`: whether the verdict's category is one of the promotional ones.
+    """
+    authenticity, chance = verdict["authenticity"], f"promotional with {verdict['probability']:.0%}"
+    if authenticity["state"] == "forged":
+        return "keep", f"looks forged: {authenticity['why']}"
+    if verdict["never"]:
+        return "keep", "such mail is never moved"
+    if verdict["unsure"]:
+        return "keep", f"unsure: {chance}"
+    if advertising and not verdict["promotional"]:
+        return "keep", f"not sure enough: {chance}"
+    if verdict["category"] not in policy.move:
+        return "keep", "you did not ask to move such mail" if advertising else "not promotional"
+    if not verdict["known"]:
+        return "keep", "such mail is not known to come from this address"
+    if authenticity["state"] != "verified" and not policy.unverified:
+        return "keep", f"not verified: {authenticity['why']}"
+    if not mail.identity:
+        return "keep", "it has no Message-ID, so a move could not be undone"
+    busy = sorted(word for flag, word in BUSY_FLAGS.items() if flag in mail.flags)
+    if busy:
+        return "keep", f"it is {' and '.join(busy)}"
+    if mail.identity in kept:
+        return "keep", "you took it back once"
+    return "move", chance if advertising else "you asked to move such mail"
