@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from importlib.resources.abc import Traversable
 from typing import Any
 from urllib.parse import urlsplit
 
 from filters.errors import InputError
-from filters.normal_form import fold, normal, words
+from filters.normal_form import fold
 from filters.senders import entries
 from filters.senders.entries import Entry
 
@@ -37,9 +37,9 @@ TABLES: Mapping[str, Table] = {
     "advice": (entries.Advice, lambda entry: (entry.topic, entry.order)),
     "category": (entries.Category, lambda entry: (entry.name,)),
     "class": (entries.MailClass, lambda entry: (entry.value,)),
-    "disclosure": (entries.Disclosure, lambda entry: (entry.text_id, entry.language, fold(normal(entry.text)))),
+    "disclosure": (entries.Disclosure, lambda entry: (entry.text_id, entry.language, fold(entry.text))),
     "era": (entries.Era, lambda entry: (entry.text_id,)),
-    "footer": (entries.Footer, lambda entry: (entry.language, fold(normal(entry.text)))),
+    "footer": (entries.Footer, lambda entry: (entry.language, fold(entry.text))),
     "host": (entries.Host, lambda entry: (entry.name,)),
     "link_clue": (entries.LinkClue, lambda entry: (entry.part,)),
     "link_place": (entries.LinkPlace, lambda entry: (entry.parameter,)),
@@ -65,25 +65,21 @@ def read(folder: Traversable) -> tuple[Settings, dict[str, tuple[Entry, ...]]]:
 
     Raises InputError that names file, entry and what is wrong.
     """
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name)
     settings: Settings | None = None
-    found: dict[str, list[Entry]] = {name: [] for name in TABLES}
-    origin: dict[int, str] = {}
-    for file in files:
+    placed: dict[str, list[tuple[str, Entry]]] = {name: [] for name in TABLES}
+    for file in sorted((file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name):
         data = _toml(file)
         if "sender" in data:
-            settings = _build(Settings, data.pop("sender"), f"{file.name}: [sender]")
-        defaults = {"language": data.pop("language")} if "language" in data else {}
+            settings = _build(Settings, _fields(Settings), data.pop("sender"), f"{file.name}: [sender]")
+        language = data.pop("language", "")
         for name, tables in data.items():
             if name not in TABLES or not isinstance(tables, list):
                 raise InputError(f"{file.name}: there is no table [[{name}]]; known are {', '.join(sorted(TABLES))}.")
-            for where, entry in _entries(file.name, name, tables, defaults):
-                found[name].append(entry)
-                origin[id(entry)] = where
+            placed[name] += _entries(file.name, name, tables, language)
     if settings is None:
         raise InputError(f"{folder.name}: no file has the table [sender]; it belongs in sender.toml.")
-    _check(settings, found, origin)
-    return settings, {name: tuple(list_) for name, list_ in found.items()}
+    _check(settings, placed)
+    return settings, {name: tuple(entry for _, entry in found) for name, found in placed.items()}
 
 
 def _toml(file: Traversable) -> dict[str, Any]:
@@ -93,36 +89,38 @@ def _toml(file: Traversable) -> dict[str, Any]:
         raise InputError(f"{file.name}: not valid TOML: {error}.") from error
 
 
-def _entries(file: str, name: str, tables: list[Any], defaults: dict[str, str]) -> Iterator[tuple[str, Entry]]:
+def _entries(file: str, name: str, tables: list[Any], language: str) -> Iterator[tuple[str, Entry]]:
     """Each entry with the words that name it in an error; sorted and unique, or InputError."""
     kind, key_of = TABLES[name]
-    before: tuple[Any, ...] | None = None
+    known = _fields(kind)
+    before: tuple[Any, ...] = ()
     for number, table in enumerate(tables, 1):
         where = f"{file}: [[{name}]] number {number}"
-        given = defaults if "language" in {field.name for field in fields(kind)} else {}
-        entry = _build(kind, {**given, **table}, where)
+        given = {"language": language, **table} if language and "language" in known else table
+        entry = _build(kind, known, given, where)
         key = key_of(entry)
-        where = f"{where} ({', '.join(map(str, key))})"
-        if before is not None and key <= before:
-            problem = "is there twice" if key == before else "is not in alphabetical order"
-            raise InputError(f"{where}: {problem}.")
+        if key <= before:
+            raise InputError(f"{where} {key}: {'is there twice' if key == before else 'is not in alphabetical order'}.")
         before = key
         yield where, entry
 
 
-def _build(kind: Callable[..., Any], table: Mapping[str, Any], where: str) -> Any:
-    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
-    for key in table:
+def _fields(kind: Any) -> dict[str, tuple[str, bool]]:
+    """Field name to the name of its type and whether it must be given."""
+    return {field.name: (str(field.type), field.default is MISSING) for field in fields(kind)}
+
+
+def _build(
+    kind: Callable[..., Any], known: Mapping[str, tuple[str, bool]], table: Mapping[str, Any], where: str
+) -> Any:
+    for key, value in table.items():
         if key not in known:
             raise InputError(f"{where}: unknown key '{key}'; known are {', '.join(known)}.")
-    for key, field in known.items():
-        if key not in table:
-            if field.default is MISSING:
-                raise InputError(f"{where}: the key '{key}' is missing.")
-            continue
-        problem = _problem(key, str(field.type), table[key])
-        if problem:
+        if problem := _problem(key, known[key][0], value):
             raise InputError(f"{where}: '{key}' {problem}.")
+    for key, (_, needed) in known.items():
+        if needed and key not in table:
+            raise InputError(f"{where}: the key '{key}' is missing.")
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in table.items()})
 
 
@@ -139,31 +137,36 @@ def _problem(key: str, type_name: str, value: object) -> str:
     return ""
 
 
-def _check(settings: Settings, found: Mapping[str, Iterable[Entry]], origin: Mapping[int, str]) -> None:
+def _check(settings: Settings, placed: Mapping[str, Sequence[tuple[str, Entry]]]) -> None:
     """What holds across tables and files."""
-    categories = {entry.name for entry in found["category"] if isinstance(entry, entries.Category)}
-    seen: set[tuple[Any, ...]] = set()
-    for name, all_of_table in found.items():
-        for entry in all_of_table:
-            problem = _cross_problem(entry, settings, categories)
-            key = (name, *TABLES[name][1](entry))
+    categories = {getattr(entry, "name", "") for _, entry in placed["category"]}
+    for name, found in placed.items():
+        seen: set[tuple[Any, ...]] = set()
+        for where, entry in found:
+            key = TABLES[name][1](entry)
+            problem = _category_problem(entry, categories) or _address_problem(entry, settings)
             if problem or key in seen:
-                raise InputError(f"{origin[id(entry)]}: {problem or 'is in two files'}.")
+                raise InputError(f"{where} {key}: {problem or 'is in another file too'}.")
             seen.add(key)
 
 
-def _cross_problem(entry: Entry, settings: Settings, categories: set[str]) -> str:
+def _category_problem(entry: Entry, categories: set[Any]) -> str:
     named = {getattr(entry, "category", ""), *getattr(entry, "unless", ())} - {""}
     if not named <= categories:
         return f"the category '{', '.join(sorted(named - categories))}' is not in sender.toml"
-    if not getattr(entry, "category", "-") and not isinstance(entry, entries.MailClass | entries.Footer):
+    if getattr(entry, "category", "-") == "" and not isinstance(entry, entries.MailClass | entries.Footer):
         return "'category' is empty"
-    if isinstance(entry, entries.Disclosure | entries.Footer) and not words(fold(normal(entry.text))):
+    if isinstance(entry, entries.Disclosure | entries.Footer) and not any(map(str.isalnum, entry.text)):
         return "'text' holds no words"
-    for url in (getattr(entry, "url", ""), getattr(entry, "shortcut", "")):
+    return ""
+
+
+def _address_problem(entry: Entry, settings: Settings) -> str:
+    live = getattr(entry, "live", True)
+    for url in filter(None, (getattr(entry, "url", ""), getattr(entry, "shortcut", ""))):
         parts = urlsplit(url)
-        if url and (parts.scheme != "https" or parts.netloc not in settings.route_hosts or parts.query):
-            return f"the address {url} is not https, not on a host of 'route_hosts', or carries a query"
-        if getattr(entry, "live", True) and any(part.lower() in url.lower() for part in settings.not_live):
+        if parts.scheme != "https" or parts.netloc not in settings.route_hosts or (live and parts.query):
+            return f"the address {url} is not https, or not on a host of 'route_hosts', or carries a query"
+        if live and any(part.lower() in url.lower() for part in settings.not_live):
             return f"the address {url} is known as not live"
     return ""
