@@ -8,8 +8,11 @@ import unicodedata
 #: Characters that show nothing: soft hyphen, grapheme joiner, Arabic letter mark, Mongolian vowel separator, zero-width and
 #: directional marks, invisible operators, BOM. Mailers pad previews with them, and forgers hide behind them.
 _INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb]"
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0"
+    "\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
+#: Combining marks are sorted by NFKC in time that grows with the square of their number: 40,000 in a row take a second.
+_MARKS = re.compile(r"([^\w\s\x00-\x7f]{100})[^\w\s\x00-\x7f]+")
 _PLAIN = str.maketrans(
     dict.fromkeys([*range(0x0A), *range(0x0E, 0x20), 0x7F, *range(0x80, 0x85), *range(0x86, 0xA0)], " ")
     | dict.fromkeys(map(ord, "\u2018\u2019\u201a\u201b\u2032\u02bc\u00b4`"), "'")
@@ -25,10 +28,14 @@ _WORD = re.compile(r"e-(?=mail)|[^\W\d_]+|\d+")
 def normal(text: str) -> str:
     """NFKC, without invisible characters, with plain quotes, dashes and spaces; runs of blanks and of lines squeezed.
 
-    Lone surrogates become U+FFFD, so that the result can always be encoded.
+    Lone surrogates become U+FFFD, so that the result can always be encoded. Of a hundred marks and symbols in a row the rest
+    is dropped.
     """
-    text = text.encode("utf-8", "replace" if text.isascii() else "surrogatepass").decode("utf-8", "replace")
-    text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).translate(_PLAIN)
+    if not text.isascii():
+        text = _INVISIBLE.sub("", text.encode("utf-8", "surrogatepass").decode("utf-8", "replace"))
+    # these two first: NFKC takes an acute accent for a blank and a mark, and a double prime for two primes
+    text = _MARKS.sub(r"\1", text.replace("\u00b4", "'").replace("\u2033", '"'))
+    text = unicodedata.normalize("NFKC", text).translate(_PLAIN)
     return _LINES.sub("\n", _SPACES.sub(" ", text)).strip()
 
 

@@ -12,7 +12,9 @@ REDACTED = "…"
 _LINK = re.compile(r"(?i)\b(?:https?://|mailto:)[^\s<>\"']+")
 _QUERY_VALUE = re.compile(r"(?<=[=])[^&;]+")
 #: A path segment or bare parameter that is no word: long, with digits in it, or longer than any word.
-_TOKEN = re.compile(r"(?=[^/?]*\d)[\w%~.+=:,\-]{16,}|[\w%~.+=:,\-]{48,}")
+_TOKEN = re.compile(r"[\w%~.+=:,\-]{16,}")
+_LONGEST_WORD = 47
+_DIGIT = re.compile(r"\d")
 _BARE = re.compile(r"\b(\w{1,40})=(?=[\w%~.+\-]{10})[\w%~.+:\-]+=*")
 
 
@@ -53,8 +55,13 @@ def _without_tokens(link: str) -> str:
     address, mark, query = link.partition("?")
     scheme, _, path = address.partition("://")
     host, slash, path = path.partition("/")
-    segments = "/".join(_TOKEN.sub(REDACTED, segment) for segment in path.split("/"))
+    segments = "/".join(map(_segment_without_tokens, path.split("/")))
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{segments}{mark}{_QUERY_VALUE.sub(REDACTED, query)}"
+
+
+def _segment_without_tokens(segment: str) -> str:
+    long = 1 if _DIGIT.search(segment) else _LONGEST_WORD + 1
+    return _TOKEN.sub(lambda run: REDACTED if len(run.group()) >= long else run.group(), segment)
 
 
 def csv_cell(text: str) -> str:
