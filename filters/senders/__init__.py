@@ -98,6 +98,11 @@ class Sender:
     advice: tuple[Advice, ...]
     phrases: Catalogue = field(repr=False, compare=False)
 
+    @property
+    def promotional(self) -> tuple[str, ...]:
+        """The names of the categories that are advertising."""
+        return tuple(category.name for category in self.categories.values() if category.promotional)
+
     def stream(self, address: str) -> Stream | None:
         """The stream of exactly this address ("local@domain")."""
         return self.streams.get(address.lower())

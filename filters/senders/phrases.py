@@ -18,8 +18,9 @@ from filters.senders.entries import Disclosure, Footer
 RUN = 4
 #: A phrase of fewer words is found only as it is: with one word changed, too little of it would be left.
 EXACT_BELOW = 10
-#: Share of a phrase's words that must be found. A decisive sentence must not be found without its deciding words.
-ENOUGH, ENOUGH_DECISIVE = 0.75, 0.9
+#: Share of a phrase's words that must be found. In a decisive one words may be inserted, but none may be missing: it could be
+#: the deciding one. The deciding part has an entry of its own, which is found wherever the rest is cut or changed.
+ENOUGH, ENOUGH_DECISIVE = 0.75, 1.0
 #: How much longer than the phrase the place may be.
 STRETCH = 1.6
 #: Characters of the longest line that a label may begin.
@@ -32,7 +33,8 @@ _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3
 #: A mark that is no apostrophe within a word.
 _MARK = re.compile(r"(?<!\w)[\"']|[\"'](?!\w)")
 _OPENS_AFTER = frozenset(" \n([{>:-/")
-_SEPARATOR = re.compile(r"^-{2,80} ?[^\W\d_][^\n]{1,60}? ?-{2,80}$", re.MULTILINE)
+#: "----- Forwarded message -----" in any language. Three dashes are a heading.
+_SEPARATOR = re.compile(r"^-{4,80} ?[^\W\d_][^\n]{1,60}? ?-{4,80}$", re.MULTILINE)
 
 Shingle = tuple[str, ...]
 #: A word with its place in the text, as `normal_form.words` gives it.
@@ -100,7 +102,14 @@ def find(text: str, cut: Sequence[Word], phrases: Catalogue) -> tuple[Found, ...
         known = best.setdefault(found.entry, found)
         if (not found.quoted, found.score) > (not known.quoted, known.score):
             best[found.entry] = found
-    return tuple(sorted(best.values(), key=lambda found: found.start))
+    exact = [found for found in best.values() if found.score == 1]
+    kept = (found for found in best.values() if found.score == 1 or not any(_within(found, better) for better in exact))
+    return tuple(sorted(kept, key=lambda found: found.start))
+
+
+def _within(found: Found, better: Found) -> bool:
+    """Texts of different years share sentences: the one that fits in full explains the place."""
+    return better.start <= found.start and found.end <= better.end
 
 
 def _first_places(everywhere: Iterable[Found]) -> Iterator[Found]:
@@ -163,9 +172,9 @@ def _unspaced(text: str, phrases: Catalogue) -> Iterator[Found]:
 
 
 def _is_label(text: str, found: Found) -> bool:
-    begin = text.rfind("\n", 0, found.start) + 1
-    end = text.find("\n", found.end)
-    return not text[begin : found.start].strip() and (len(text) if end < 0 else end) - begin <= LABEL_LINE
+    before = text[max(0, found.start - LABEL_LINE - 1) : found.start].rpartition("\n")[2]
+    after = text[found.end : found.end + LABEL_LINE + 1].partition("\n")[0]
+    return not before.strip() and len(before) + found.end - found.start + len(after) <= LABEL_LINE
 
 
 def _with_quotes(text: str, everywhere: Iterable[Found]) -> Iterator[Found]:
@@ -187,8 +196,9 @@ def _passage(text: str, passage: Sequence[Found], end: int, forwarded: int) -> I
     if not passage:
         return
     start = passage[0].start
-    line = text[text.rfind("\n", 0, start) + 1 : start]
-    quoted = start >= forwarded or line.lstrip().startswith(">") or any(_enclosed(text, start, end, m) for m in "\"'")
+    line = text.rfind("\n", 0, start) + 1
+    cited = text[line : line + 2].lstrip().startswith(">")
+    quoted = start >= forwarded or cited or any(_enclosed(text, start, end, mark) for mark in "\"'")
     for found in passage:
         yield Found(found.entry, found.start, found.end, found.score, quoted)
 
