@@ -1,0 +1,351 @@
+"""The one way to an IMAP server: what goes out is checked against a list of commands, what comes in has bounds, and whatever
+imapclient answers or raises becomes a plain value or one of our errors.
+
+Numbers such as IC5 name measured defects of imapclient 4.1 and imaplib; tests/test_guarded.py has a test for each.
+"""
+
+from __future__ import annotations
+
+import imaplib
+import logging
+import re
+import socket
+import ssl
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imapclient import IMAPClient
+
+from filters.errors import FiltersError, LoginError, NotFoundError, RefusedError, ServerError
+from filters.safe_text import REDACTED, safe_text
+from filters.sources.answers import Fetched, answers, ascii_text, checked_uid, copied, fetched, number, uid_set
+from filters.sources.wire import CHANGING, READING, SILENCE_SECONDS, BrokenOffError, Wire
+
+#: A header value that may be searched for (T1): a hostile one cannot leave its quotes.
+SEARCHABLE = re.compile(r"[!#-\[\]-~]{1,250}")
+
+
+class RejectedError(ServerError):
+    """The server answered NO or BAD. `code` is its response code (RFC 5530), such as "TRYCREATE", or ""."""
+
+    def __init__(self, message: str, code: str, bad: bool) -> None:
+        super().__init__(message)
+        self.code, self.bad = code, bad
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A line of LIST. `raw` is the name as the server spells it (modified UTF-7), `flags` in lower case."""
+
+    raw: str
+    flags: frozenset[str]
+    delimiter: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What SELECT or EXAMINE says of a folder. `sticky`: its UIDs last longer than the session."""
+
+    raw: str
+    uidvalidity: int
+    uidnext: int
+    exists: int
+    writable: bool
+    sticky: bool
+
+
+class _Library(IMAPClient):  # type: ignore[misc]
+    """imapclient over our wire instead of its own."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        super().__init__(wire.host, wire.port)
+        wire.debug = 0
+        self.folder_encode = False
+
+    def _create_IMAP4(self) -> Wire:  # noqa: N802
+        return self._wire
+
+
+class GuardedClient:
+    """A connection to an IMAP server. Implicit TLS, or none at all, which the caller allows on loopback only.
+
+    Every method raises ServerError (RejectedError, BrokenOffError) or RefusedError. After a BrokenOffError or a plain ServerError
+    `dead` says whether the connection can still be used.
+    """
+
+    def __init__(self, host: str, port: int, *, tls: bool, changes: bool, ca_file: Path | None = None) -> None:
+        logging.getLogger("imapclient").setLevel(logging.CRITICAL + 1)  # it logs mail and passwords (M3)
+        self.host, self.changes, self.dead = host, changes, False
+        self.capabilities: frozenset[str] = frozenset()
+        context = _tls_context(ca_file) if tls else None
+        with _connecting(host, port):
+            self._wire = Wire(host, port, context, READING + (CHANGING if changes else ()))
+            self._library = _Library(self._wire)
+        if self._wire.state != "NONAUTH":
+            self._shut()
+            raise ServerError(f"{host} lets people in without asking who they are. That is not an account to work on.")
+
+    def login(self, user: str, password: str) -> None:
+        """AUTHENTICATE PLAIN where offered, because LOGIN cannot carry every password (N23). Raises LoginError."""
+        if set("\r\n\0") & set(user + password):
+            raise LoginError(
+                "The user name or the password holds a line break or a NUL character; no server takes that."
+            )
+        offered = {one.upper() for one in self._wire.capabilities}
+        plain = "AUTH=PLAIN" in offered
+        if not plain and "LOGINDISABLED" in offered:
+            raise LoginError(f"{self.host} takes no passwords (LOGINDISABLED). {_NO_PASSWORDS}")
+        if not plain and not (user + password).isascii():
+            raise LoginError(f"{self.host} takes only ASCII in user name and password. {_APP_PASSWORD}")
+        with self._asking():
+            try:
+                if plain:
+                    self._wire.authenticate("PLAIN", lambda _: f"\0{user}\0{password}".encode())
+                else:
+                    self._wire.login(_quoted(user), password)
+            except imaplib.IMAP4.abort:
+                raise
+            except imaplib.IMAP4.error as error:
+                raise _login_error(
+                    self.host, error, (password, b64encode(f"\0{user}\0{password}".encode()).decode())
+                ) from None
+        with self._asking():  # what was offered before login does not count (section 4, iCloud)
+            self.capabilities = frozenset(one.decode("ascii", "replace") for one in self._library.capabilities())
+
+    def namespace(self) -> tuple[str, str]:
+        """Prefix and delimiter of personal folders (RFC 2342), such as ("INBOX.", "."); ("", "") when not told."""
+        if "NAMESPACE" in self.capabilities:
+            with self._asking():
+                personal = self._library.namespace().personal
+            return (ascii_text(personal[0][0]), ascii_text(personal[0][1])) if personal else ("", "")
+        return "", next((folder.delimiter for folder in self.folders("")), "")
+
+    def folders(self, pattern: str) -> list[Folder]:
+        """Folders by a LIST pattern. Names with 8-bit characters cannot be sent back and are left out (IC6)."""
+        with self._asking():
+            found = self._library.list_folders("", _name(pattern))
+        return [
+            Folder(ascii_text(name), frozenset(ascii_text(flag).lower() for flag in flags), ascii_text(delimiter))
+            for flags, delimiter, name in found
+            if ascii_text(name).isascii()
+        ]
+
+    def status(self, raw: str) -> tuple[int, int]:
+        """(UIDVALIDITY, UIDNEXT) of a folder; RejectedError when it does not exist or cannot be used."""
+        with self._asking():
+            found = self._library.folder_status(_name(raw), ["UIDVALIDITY", "UIDNEXT"])
+        return number(found.get(b"UIDVALIDITY")), number(found.get(b"UIDNEXT"))
+
+    def open(self, raw: str, *, writing: bool = False) -> Opened:
+        """EXAMINE, or SELECT to move from it. A folder that turns out to be read-only is not `writable` (IC18)."""
+        writing = writing and self.changes
+        with self._asking():
+            try:
+                found = self._library.select_folder(_name(raw), readonly=not writing)
+            except imaplib.IMAP4.readonly:
+                writing = False
+                found = self._library.select_folder(_name(raw), readonly=True)
+        validity, uidnext = number(found.get(b"UIDVALIDITY")), number(found.get(b"UIDNEXT"))
+        if not uidnext:  # Courier tells it by STATUS only (P24)
+            uidnext = self.status(raw)[1]
+        return Opened(raw, validity, uidnext, number(found.get(b"EXISTS")), writing, b"UIDNOTSTICKY" not in found)
+
+    def search(self, first: int, last: int, message_id: str = "") -> list[int]:
+        """The UIDs that exist from `first` to `last`, sorted; with `message_id` those whose Message-ID holds it (a hint only,
+        P16)."""
+        criteria = f"UID {checked_uid(first)}:{checked_uid(last)}"
+        if message_id:
+            if not SEARCHABLE.fullmatch(message_id):
+                raise RefusedError("A Message-ID with characters that do not belong there is not searched for.")
+            criteria += f' HEADER Message-ID "{message_id}"'
+        return sorted(uid for uid in self._search(criteria) if first <= uid <= last)
+
+    def existing(self, uids: Sequence[int]) -> set[int]:
+        """Which of these UIDs there are now."""
+        return self._search(f"UID {uid_set(uids)}").intersection(uids)
+
+    def _search(self, criteria: str) -> set[int]:
+        """Several SEARCH lines in one answer are joined (IC7)."""
+        with self._asking():
+            answer = self._wire.uid("SEARCH", criteria)
+            self._library._checkok("search", *answer)
+            return {int(word) for line in answer[1] if line for word in line.partition(b"(")[0].split()}
+
+    def fetch(self, uids: Sequence[int], items: str) -> dict[int, Fetched]:
+        """What the server answers about these UIDs; those it does not answer about in a way we understand are left out.
+
+        Each answer is parsed by itself (IC5) and by its own UID: an unsolicited FETCH without one is dropped (IC3, IC4).
+        """
+        asked = uid_set(uids)
+        with self._asking():
+            answer = self._wire.uid("FETCH", asked, f"({items})")
+            self._library._checkok("fetch", *answer)
+        found: dict[int, Fetched] = {}
+        for parts in answers(answer[1]):
+            with suppress(*_LIBRARY_ERRORS):
+                one = fetched(parts)
+                found |= {one.uid: one} if one else {}
+        return {uid: found[uid] for uid in uids if uid in found}
+
+    def create(self, raw: str) -> None:
+        """CREATE."""
+        with self._asking():
+            self._library.create_folder(_name(raw))
+
+    def subscribe(self, raw: str) -> None:
+        """SUBSCRIBE."""
+        with self._asking():
+            self._library.subscribe_folder(_name(raw))
+
+    def move(self, uids: Sequence[int], raw: str) -> tuple[int, dict[int, int]]:
+        """UID MOVE. Answers (UIDVALIDITY of the target, new UID of each moved one) as far as COPYUID tells it (P3).
+
+        A UID that is not in the answer may have been moved all the same, or not (P6, P8).
+        """
+        asked = uid_set(uids)
+        self._wire.silence = SILENCE_SECONDS + len(uids)  # some servers take long for each one (N6)
+        try:
+            with self._asking():
+                self._library.move(asked, _name(raw))
+                return copied(self._wire.untagged_responses.get("COPYUID", []), frozenset(uids))
+        finally:
+            self._wire.silence = SILENCE_SECONDS
+
+    def logout(self) -> None:
+        """LOGOUT, never CLOSE, which would expunge (D2). Never raises."""
+        self._wire.silence = 5.0
+        with suppress(FiltersError), self._asking():
+            self._library.logout()
+        self._shut()
+
+    def _shut(self) -> None:
+        self.dead = True
+        with suppress(OSError):
+            self._wire.shutdown()
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """One command: no old answers lie about (IC15), and what is raised is ours."""
+        if self.dead:
+            raise BrokenOffError(f"The connection to {self.host} is lost.")
+        self._wire.untagged_responses.clear()
+        try:
+            yield
+        except RefusedError:
+            self._wire.tagged_commands.clear()
+            raise
+        except LoginError:
+            raise
+        except (ServerError, *_LIBRARY_ERRORS) as error:
+            ours = error if isinstance(error, ServerError) else self._ours(error)
+            # a command without its tagged reply: nobody knows what the next line belongs to
+            if self._wire.tagged_commands or isinstance(error, ServerError | imaplib.IMAP4.abort | OSError):
+                self._shut()
+            raise ours from None
+
+    def _ours(self, error: Exception) -> ServerError:
+        if isinstance(error, TimeoutError):
+            return ServerError(f"{self.host} did not answer in time. Try again later.")
+        if isinstance(error, OSError | imaplib.IMAP4.abort):
+            bye = self._wire.untagged_responses.get("BYE", [b""])[-1]
+            return BrokenOffError(f"{self.host} broke off the connection{_says(bye)}. Try again later.")
+        reply = _REPLY.match(str(error)) if type(error) is imaplib.IMAP4.error else None
+        if not reply:
+            return BrokenOffError(f"{self.host} answered something that cannot be understood.")
+        text = reply["no"] or reply["bad"] or ""
+        code = re.match(r"\[([A-Z-]+)", text)
+        return RejectedError(f"{self.host} refused{_says(text)}.", code[1] if code else "", reply["no"] is None)
+
+
+#: What imapclient and imaplib raise for odd answers (IC5), besides what they document.
+_LIBRARY_ERRORS = (imaplib.IMAP4.error, OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
+#: How imapclient and imaplib word a NO and a BAD.
+_REPLY = re.compile(r"(?s)\S+ failed: (?P<no>.*)|\S+ command error: BAD \[b['\"](?P<bad>.*)['\"]\]")
+
+
+def _name(raw: str) -> str:
+    if not re.fullmatch(r"[ -~]{0,1000}", raw):
+        raise RefusedError(f"The folder name {safe_text(raw, 60)} cannot be sent to an IMAP server.")
+    return raw
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+    except OSError:  # ssl.SSLError is one
+        raise NotFoundError(
+            f"No certificates can be read from {safe_text(str(ca_file))}. Give a file in PEM form."
+        ) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _says(text: Any) -> str:
+    shown = safe_text(text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text), 200)
+    return f" (server says: {shown.rstrip('. ')})" if shown.strip() else ""
+
+
+@contextmanager
+def _connecting(host: str, port: int) -> Iterator[None]:
+    """Turn everything that can go wrong before login into our errors."""
+    where = f"{safe_text(host)}:{port}"
+    try:
+        yield
+    except FiltersError:
+        raise
+    except ssl.SSLCertVerificationError as error:
+        raise LoginError(
+            f"The certificate of {where} is not trusted: {safe_text(error.verify_message, 200)}. No password was sent. "
+            "Check the host name; for a server of your own give its certificate authority with --ca-file."
+        ) from None
+    except (socket.gaierror, UnicodeError):
+        raise ServerError(
+            f"The host {safe_text(host)} is unknown. Check its name, and whether you are online.", 68
+        ) from None
+    except ssl.SSLError:
+        raise ServerError(f"{where} does not speak TLS 1.2 or newer. Check the port: 993 is the usual one.") from None
+    except OSError as error:
+        why = "no answer in time" if isinstance(error, TimeoutError) else safe_text(error.strerror or "no connection")
+        raise ServerError(
+            f"{where} cannot be reached: {why}. Check host and port, and whether you are online.", 69
+        ) from None
+    except _LIBRARY_ERRORS as error:
+        greeting = error.args[0] if error.args and isinstance(error.args[0], bytes) else b""
+        raise ServerError(f"{where} did not greet as an IMAP server does{_says(greeting)}.") from None
+
+
+_APP_PASSWORD = "Make an app password in the security settings of your mail account, and use that one."  # noqa: S105
+_NO_PASSWORDS = (
+    "It wants OAuth, which unpitch does not speak yet: read your mail from an exported mbox or Maildir instead."
+)
+#: What servers say when the password as such is not the problem (N3), and what helps.
+_ADVICE = (
+    ("basic authentication is disabled", _NO_PASSWORDS),
+    ("authenticated but not connected", "The password is wrong, or you lack the rights to that shared mailbox."),
+    ("application-specific password", _APP_PASSWORD),
+    ("app password", _APP_PASSWORD),
+)
+_LATER = re.compile(r"\[(?:UNAVAILABLE|INUSE|LIMIT|SERVERBUG)\]")
+
+
+def _login_error(host: str, error: imaplib.IMAP4.error, secrets: Iterable[str]) -> FiltersError:
+    said = error.args[0] if error.args else ""
+    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+    for secret in filter(None, secrets):
+        text = text.replace(secret, REDACTED)
+    if _LATER.search(text):
+        return ServerError(f"{host} cannot let anybody in now{_says(text)}. Try again later.", 69)
+    advice = next((advice for sign, advice in _ADVICE if sign in text.lower()), "")
+    if not advice and re.fullmatch(r"LOGIN failed\.?|AUTHENTICATE failed\.?", text):  # Microsoft's words
+        advice = f"If this is a Microsoft account: {_NO_PASSWORDS}"
+    advice = advice or "Check user name and password; many providers want an app password and IMAP to be switched on."
+    return LoginError(f"{host} refused the login{_says(text)}. {advice}")

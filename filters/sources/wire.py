@@ -1,0 +1,124 @@
+"""The lowest point of the IMAP side: no byte leaves but as part of a listed command, and what comes in has bounds."""
+
+from __future__ import annotations
+
+import imaplib
+import re
+import socket
+import ssl
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from filters.errors import RefusedError, ServerError
+
+CONNECT_SECONDS = 20.0
+SILENCE_SECONDS = 60.0
+#: A command may take so many times the silence allowed: a server that drips a byte a minute is left (S4).
+_DRIPS = 30
+_LITERAL_CAP = 4 * 1_048_576
+_LINE_CAP = 1_000_000
+_COMMAND_CAP = 64 * 1_048_576
+#: Servers refuse longer command lines (RFC 7162 names 8,192 octets).
+_COMMAND_LINE_CAP = 8_000
+
+_TEXT = r'"(?:[ !#-\[\]-~]|\\["\\])*"'
+_UIDS = r"[1-9]\d{0,9}(?::[1-9]\d{0,9})?(?:,[1-9]\d{0,9}(?::[1-9]\d{0,9})?)*"
+_PART = r"BODY\.PEEK\[(?:HEADER(?:\.FIELDS \([!-'*-9;-Z^-~]+(?: [!-'*-9;-Z^-~]+)*\))?)?\](?:<\d+\.\d+>)?"
+_ITEM = rf"(?:UID|FLAGS|INTERNALDATE|RFC822\.SIZE|X-GM-MSGID|EMAILID|{_PART})"
+#: Everything a dry run may send. STARTTLS is missing on purpose: we speak TLS from the first byte (D4).
+READING = (
+    "CAPABILITY|NOOP|NAMESPACE|UNSELECT|IDLE|LOGOUT",
+    r"AUTHENTICATE [A-Z0-9-]+",
+    rf"LOGIN {_TEXT} {_TEXT}",
+    rf"ID (?:NIL|\({_TEXT}(?: {_TEXT})*\))",
+    rf"LIST {_TEXT} {_TEXT}",
+    rf"STATUS {_TEXT} \([A-Z ]+\)",
+    rf"(?:EXAMINE|GETQUOTAROOT) {_TEXT}",
+    rf"UID SEARCH UID {_UIDS}(?: HEADER Message-ID {_TEXT})?",
+    rf"UID FETCH {_UIDS} \({_ITEM}(?: {_ITEM})*\)",
+)
+CHANGING = (rf"(?:SELECT|CREATE|SUBSCRIBE) {_TEXT}", rf"UID MOVE {_UIDS} {_TEXT}")
+_SASL_LINE = re.compile(rb"[A-Za-z0-9+/=]*\r\n")
+
+
+class BrokenOffError(ServerError):
+    """The connection is lost, or what came makes no sense; to ask again, perhaps for less, may help."""
+
+
+class Wire(imaplib.IMAP4):
+    """imaplib with both ends guarded; `send`, `read` and `readline` are its documented places to do so."""
+
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None, allowed: Iterable[str]) -> None:
+        self._tls = tls
+        self._allowed = re.compile(rf"[A-Z]+\d+ (?:{'|'.join(allowed)})\r\n|DONE\r\n".encode())
+        self._line, self._in = b"", bytearray()
+        self._answering = False
+        self.silence = SILENCE_SECONDS
+        self._received, self._deadline = 0, time.monotonic() + SILENCE_SECONDS
+        super().__init__(host, port, CONNECT_SECONDS)
+
+    def _create_socket(self, timeout: float | None) -> socket.socket:
+        sock = socket.create_connection((self.host, self.port), timeout)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self._tls.wrap_socket(sock, server_hostname=self.host) if self._tls else sock
+
+    def send(self, data: Any) -> None:
+        """Hold bytes back until a line is whole, and let it go if it is on the list. Raises RefusedError."""
+        self._line += data
+        if not self._line.endswith(b"\r\n"):
+            return
+        line, self._line = self._line, b""
+        self._check(line)
+        self.sock.settimeout(self.silence)
+        self._received, self._deadline = 0, time.monotonic() + _DRIPS * self.silence
+        super().send(line)
+
+    def _check(self, line: bytes) -> None:
+        answering, self._answering = self._answering, False
+        if len(line) <= _COMMAND_LINE_CAP:
+            if answering and _SASL_LINE.fullmatch(line):
+                return
+            if self._allowed.fullmatch(line):
+                self._answering = line.split(b" ", 2)[1] == b"AUTHENTICATE"
+                return
+        command = " ".join(re.findall(r"[A-Z]+", line[:60].decode("ascii", "replace").partition(" ")[2])[:1])
+        raise RefusedError(f"A command that is not on the list of this run was not sent: {command or 'no command'}.")
+
+    def readline(self) -> bytes:
+        """A line of at most `_LINE_CAP` bytes, or what is left at the end."""
+        seen = 0
+        while not (end := self._in.find(b"\n", seen) + 1):
+            seen = len(self._in)
+            if seen > _LINE_CAP:
+                raise BrokenOffError(f"{self.host} sent a line of more than {_LINE_CAP} bytes.")
+            if not self._receive():
+                end = seen
+                break
+        return self._take(end)
+
+    def read(self, size: int) -> bytes:
+        """A literal. A size that nobody asked for is refused before memory is taken (S3)."""
+        if size > _LITERAL_CAP:
+            raise BrokenOffError(f"{self.host} announced {size} bytes at once.")
+        while len(self._in) < size and self._receive():
+            pass
+        return self._take(size)
+
+    def _receive(self) -> bool:
+        if time.monotonic() > self._deadline:
+            raise TimeoutError
+        data = self.sock.recv(65_536)
+        self._in += data
+        self._received += len(data)
+        if self._received > _COMMAND_CAP:
+            raise BrokenOffError(f"{self.host} sent more than {_COMMAND_CAP} bytes as one answer.")
+        return bool(data)
+
+    def _take(self, count: int) -> bytes:
+        taken = bytes(self._in[:count])
+        del self._in[:count]
+        return taken
+
+    def _log(self, line: str) -> None:
+        """Nothing: imaplib keeps its last ten lines for a debugger, the one with the password among them (M3)."""
