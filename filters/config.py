@@ -30,7 +30,9 @@ def password_for(account: str, command: str, warn: Callable[[str], None]) -> str
     if command:
         return _first_line(command)
     if secret := os.environ.get("UNPITCH_PASSWORD"):
-        warn("The password comes from UNPITCH_PASSWORD, which other programs of yours can read. --password-command is safer.")
+        warn(
+            "The password comes from UNPITCH_PASSWORD, which other programs of yours can read. --password-command is safer."
+        )
         return secret
     if not sys.stdin.isatty():
         raise LoginError(
@@ -49,9 +51,13 @@ def _first_line(command: str) -> str:
     try:
         done = subprocess.run(words, stdout=subprocess.PIPE, timeout=_COMMAND_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError) as error:
-        what = f"ended with exit code {error.returncode}" if isinstance(error, subprocess.CalledProcessError) else "failed"
+        what = (
+            f"ended with exit code {error.returncode}" if isinstance(error, subprocess.CalledProcessError) else "failed"
+        )
         raise LoginError(f"The password command {words[0]} {what}; run it by itself to see why.") from None
     secret = done.stdout.decode("utf-8", "replace").split("\n", 1)[0].rstrip("\r")
     if not secret:
-        raise LoginError(f"The password command {words[0]} printed nothing; it must print the password on its first line.")
+        raise LoginError(
+            f"The password command {words[0]} printed nothing; it must print the password on its first line."
+        )
     return secret

@@ -55,7 +55,9 @@ def sample_mailbox() -> Iterator[Sample]:
     with _server(password) as port:
         _append(port, password, mails)
         location = f"imap://{USER}@127.0.0.1:{port}/INBOX"
-        yield Sample(location, "an IMAP server on this machine (pymap, in memory)", len(mails), lambda _account: password)
+        yield Sample(
+            location, "an IMAP server on this machine (pymap, in memory)", len(mails), lambda _account: password
+        )
 
 
 def _lay_out(maildir: Path, mails: list[bytes]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from filters.message import Message
 from filters.normal_form import fold, normal, words
@@ -72,21 +73,26 @@ def templates_of(message: Message, sender: Sender) -> tuple[str, ...]:
 
 
 def disclosures(reading: Reading) -> Named:
-    """What the sender's own sentences say: decisive, strong, weak, guessed by us, or merely quoted by the writer."""
-    strong: dict[str, int] = {}
+    """What the sender's own sentences say: decisive, strong, weak, guessed by us, or merely quoted by the writer.
+
+    Several sentences that do not overlap are stronger than each: one alone may stand in other mail too.
+    """
+    ends: dict[str, list[int]] = {}
     for found in reading.found:
         entry = found.entry
         if not isinstance(entry, Disclosure):
             continue
+        quote = reading.quote(found)
         if found.quoted:
-            yield f"disclosure_quoted:{entry.category}", reading.quote(found)
+            yield f"disclosure_quoted:{entry.category}", quote
         elif entry.guess:
-            yield f"disclosure_guess_{entry.strength}:{entry.category}", reading.quote(found)
+            yield f"disclosure_guess_{entry.strength}:{entry.category}", quote
         else:
-            yield f"disclosure_{entry.strength}:{entry.category}", reading.quote(found)
-            strong[entry.category] = strong.get(entry.category, 0) + (entry.strength != "weak")
-            if strong[entry.category] > 1:
-                yield f"disclosure_several:{entry.category}", reading.quote(found)
+            yield f"disclosure_{entry.strength}:{entry.category}", quote
+            if entry.strength != "weak" and found.start >= max(ends.setdefault(entry.category, []), default=0):
+                ends[entry.category].append(found.end)
+            if len(ends.get(entry.category, ())) > 1:
+                yield f"disclosure_several:{entry.category}", quote
 
 
 def footers(reading: Reading) -> Named:
@@ -142,15 +148,6 @@ def list_headers(reading: Reading) -> Named:
         yield "list_unsubscribe:one-click", ""
 
 
-def shape(reading: Reading) -> Named:
-    """Reply-To or none; links to hosts that are not the sender's."""
-    yield f"reply_to:{'some' if reading.message.first('reply-to') else 'none'}", ""
-    own = {host.name for host in reading.sender.hosts}
-    hosts = {host for host in map(_host, reading.message.links) if host not in own and not reading.sender.owns(host)}
-    hosts.discard("")
-    yield f"foreign_hosts:{min(len(hosts), 3)}", " ".join(sorted(hosts)[:3])
-
-
 NAMED: tuple[Callable[[Reading], Named], ...] = (
     disclosures,
     footers,
@@ -159,7 +156,6 @@ NAMED: tuple[Callable[[Reading], Named], ...] = (
     templates,
     opt_out_links,
     list_headers,
-    shape,
 )
 
 
@@ -169,9 +165,5 @@ def word_features(message: Message, cut: list[str]) -> frozenset[str]:
     kept = [word if word not in names and _SHORTEST_WORD <= len(word) <= _LONGEST_WORD else "" for word in cut]
     kept = [("#" if word == "#" else after) for word, after in zip(cut, kept, strict=True)]
     singles = {f"word:{word}" for word in kept if word and word != "#"}
-    pairs = {f"word:{one} {two}" for one, two in zip(kept, kept[1:], strict=False) if one and two}
+    pairs = {f"word:{one} {two}" for one, two in pairwise(kept) if one and two}
     return frozenset(singles | pairs)
-
-
-def _host(link: str) -> str:
-    return link.partition("://")[2].partition("/")[0].rpartition("@")[2].partition(":")[0].lower()

@@ -140,7 +140,7 @@ def parse(raw: bytes, truncated: bool = False) -> Message:
             links += page.links
         else:
             links += (url.rstrip(".,;:!?)]}") for url in _BARE_URL.findall(text))
-        texts.append(normal(text[:TEXT_CAP]))
+        texts.append(normal(text[:TEXT_CAP])[:TEXT_CAP])
     name, address, fault = _mailbox([value for key, value in headers if key == "from"])
     top = dict(reversed(headers))
     return Message(
@@ -151,7 +151,7 @@ def parse(raw: bytes, truncated: bool = False) -> Message:
         date=_date(top.get("date", "")),
         headers=tuple(headers),
         text="\n".join(filter(None, texts)),
-        hidden=normal("\n".join(hidden)[:TEXT_CAP]),
+        hidden=normal("\n".join(hidden)[:TEXT_CAP])[:TEXT_CAP],
         links=_links(links),
         defects=tuple(dict.fromkeys([*defects, *fault])),
     )

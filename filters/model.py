@@ -53,7 +53,9 @@ class Model:
         total = sum(powers)
         return dict(zip(self.categories, (power / total for power in powers), strict=True))
 
-    def contributions(self, features: Features, chosen: Iterable[str], probabilities: dict[str, float]) -> list[Evidence]:
+    def contributions(
+        self, features: Features, chosen: Iterable[str], probabilities: dict[str, float]
+    ) -> list[Evidence]:
         """What each feature adds to the log-odds of `chosen` against the rest, strongest first.
 
         Within both groups, categories count by their probability: what separates the verdict from its nearest rivals.

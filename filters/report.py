@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -106,8 +106,9 @@ def _summary(audit: Audit) -> dict[str, Any]:
 
 
 def route_json(route: OptOut) -> dict[str, Any]:
-    """One opt-out route, as it stands in the data."""
-    return asdict(route)
+    """One opt-out route with the published names."""
+    names = ("category", "region", "title", "url", "live", "since", "until", "checked", "grade", "note")
+    return {name: getattr(route, name) for name in names} | {"steps": list(route.steps)}
 
 
 # --- text
@@ -134,20 +135,30 @@ def headline(console: Console, audit: Audit, sender: Sender) -> None:
     else:
         say(console, f"{count:,} from {sender.title} or claiming to be; {advertising:,} promotional.", "bold")
     for one in audit.tally.unreadable[:LINES]:
-        say(console, f"Could not be read, and was left alone: {one.place.key} in {_folder(one.place.folder)}: {one.reason}")
+        say(
+            console,
+            f"Could not be read, and was left alone: {one.place.key} in {_folder(one.place.folder)}: {one.reason}",
+        )
     _and_more(console, len(audit.tally.unreadable))
 
 
 def _category_table(console: Console, audit: Audit, sender: Sender) -> Table:
     table = table_for(console)
-    for title, justify in (("Kind of mail", "left"), ("Mails", "right"), ("Promotional", "right"), ("To move", "right")):
+    for title, justify in (
+        ("Kind of mail", "left"),
+        ("Mails", "right"),
+        ("Promotional", "right"),
+        ("To move", "right"),
+    ):
         table.add_column(title, justify=justify)  # type: ignore[arg-type]
     kinds = Counter(finding.category for finding in audit.findings)
     promotional = Counter(finding.category for finding in audit.promotional)
     to_move = Counter(finding.category for finding in audit.to_move)
     for name, count in sorted(kinds.items(), key=lambda kind: (-promotional[kind[0]], -kind[1], kind[0])):
         cells = (sender.categories[name].title, f"{count:,}", f"{promotional[name]:,}", f"{to_move[name]:,}")
-        table.add_row(*(Text(cell if cell != "0" else "–") for cell in cells), style="bold" if promotional[name] else "")
+        table.add_row(
+            *(Text(cell if cell != "0" else "–") for cell in cells), style="bold" if promotional[name] else ""
+        )
     return table
 
 
@@ -208,7 +219,10 @@ def trust_hint(console: Console, audit: Audit, sender: Sender) -> None:
         return
     say(console, "Receivers that say in these mails whether they are genuine (Authentication-Results):")
     for seen, count in audit.tally.authserv_ids.most_common(5):
-        say(console, f"  {seen.id or '(without a name)'}, written {seen.placement} its Received line: {_count(count, 'mail')}")
+        say(
+            console,
+            f"  {seen.id or '(without a name)'}, written {seen.placement} its Received line: {_count(count, 'mail')}",
+        )
     best, _ = audit.tally.authserv_ids.most_common(1)[0]
     if best.id:
         say(console, "Is the first one your own mail provider or server? Then run the same again with:")
@@ -254,12 +268,16 @@ def routes(sender: Sender, category: str, region: str) -> list[OptOut]:
     Raises UsageError for a category that does not exist.
     """
     if category not in sender.categories:
-        raise UsageError(f"There is no category {safe_text(category)}. There are: {', '.join(sorted(sender.categories))}.")
+        raise UsageError(
+            f"There is no category {safe_text(category)}. There are: {', '.join(sorted(sender.categories))}."
+        )
     both = [*sender.opt_outs(category, live=True), *sender.opt_outs(category, live=False)]
     return [route for route in both if region in ("", route.region) or route.region == "any"]
 
 
-def opt_out_text(console: Console, sender: Sender, categories: Iterable[str], region: str, *, brief: bool = False) -> None:
+def opt_out_text(
+    console: Console, sender: Sender, categories: Iterable[str], region: str, *, brief: bool = False
+) -> None:
     """How to switch kinds of mail off: today's routes, and unless `brief` the former ones, what the sender said at each time
     that it used, and the wider opt-outs."""
     for category in categories:
@@ -291,7 +309,10 @@ def _eras(console: Console, sender: Sender) -> None:
     say(console, "What the sender said that it used to choose whom to write to", "bold")
     for era in sender.eras.values():
         if era.targeting or era.promise:
-            say(console, f"  {era.since or '?'} to {era.until or '?'} ({era.product}): {era.targeting or 'nothing said'}")
+            say(
+                console,
+                f"  {era.since or '?'} to {era.until or '?'} ({era.product}): {era.targeting or 'nothing said'}",
+            )
             if era.promise:
                 say(console, f"    promised: “{era.promise}”")
     console.print()

@@ -80,7 +80,9 @@ def _part(mime: Mime, subtype: str) -> str | None:
     for part in mime.walk():
         if part.get_content_type() == f"text/{subtype}":
             payload = part.get_payload(decode=True)
-            return payload.decode(part.get_content_charset() or "utf-8", "replace") if isinstance(payload, bytes) else None
+            return (
+                payload.decode(part.get_content_charset() or "utf-8", "replace") if isinstance(payload, bytes) else None
+            )
     return None
 
 
@@ -181,7 +183,9 @@ def cross_validate(examples: Sequence[Example], recipe: Recipe) -> list[Judged]:
     for author in sorted({example.author for example in examples}):
         model, _ = fit([example for example in examples if example.author != author], recipe, {})
         judged += [
-            Judged(example, model.probabilities(example.variants[0])) for example in examples if example.author == author
+            Judged(example, model.probabilities(example.variants[0]))
+            for example in examples
+            if example.author == author
         ]
     return judged
 

@@ -31,7 +31,7 @@ from filters.cli.options import (
 )
 from filters.config import state_folder
 from filters.errors import RefusedError, UsageError
-from filters.journal import Journal, open_journal
+from filters.journal import open_journal
 from filters.report import Audit, audit_json, audit_text, headline, opt_out_text, promotional_list, say
 from filters.sources import Source
 from filters.sweep import Policy, Setup, sweep
@@ -46,9 +46,11 @@ def add_to(app: typer.Typer) -> None:
     app.command()(undo)
 
 
-def audit(  # noqa: PLR0913
+def audit(
     sources: Sources,
-    output: Annotated[str, typer.Option("--format", metavar="text|json", help="Text for you, JSON for programs.")] = "text",
+    output: Annotated[
+        str, typer.Option("--format", metavar="text|json", help="Text for you, JSON for programs.")
+    ] = "text",
     move: Move = None,
     trust: Trust = None,
     unverified: Unverified = "keep",
@@ -93,10 +95,12 @@ def place_name(source: Source) -> str:
     return f"{source.account}/{source.folder}" if source.folder else source.account
 
 
-def clean(  # noqa: PLR0913
+def clean(
     sources: Sources,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be moved, and move nothing.")] = False,
-    to: Annotated[str, typer.Option("--to", metavar="FOLDER", help="Folder to move to; made when missing.")] = DEFAULT_TARGET,
+    to: Annotated[
+        str, typer.Option("--to", metavar="FOLDER", help="Folder to move to; made when missing.")
+    ] = DEFAULT_TARGET,
     yes: Annotated[bool, typer.Option("--yes", help="Move without asking.")] = False,
     move: Move = None,
     trust: Trust = None,
@@ -132,7 +136,7 @@ def dry_run_one(out: Console, source: Source, how: Setup, wanted: Policy, to: st
     say(out, f"Dry run: {len(found.to_move)} would be moved to {to}; nothing was changed.", "bold")
 
 
-def clean_one(  # noqa: PLR0913
+def clean_one(
     out: Console,
     source: Source,
     how: Setup,

@@ -33,7 +33,9 @@ Sources = Annotated[
 ]
 Move = Annotated[
     list[str] | None,
-    typer.Option("--move", metavar="CATEGORY", help="Move mail of this category; may be repeated. Default: the promotional ones."),
+    typer.Option(
+        "--move", metavar="CATEGORY", help="Move mail of this category; may be repeated. Default: the promotional ones."
+    ),
 ]
 Trust = Annotated[
     list[str] | None,
@@ -47,7 +49,10 @@ Unverified = Annotated[
     str, typer.Option("--unverified", metavar="keep|move", help="What to do with mail whose origin nobody confirms.")
 ]
 PasswordCommand = Annotated[
-    str, typer.Option("--password-command", metavar="COMMAND", help="Program that prints the IMAP password; run without a shell.")
+    str,
+    typer.Option(
+        "--password-command", metavar="COMMAND", help="Program that prints the IMAP password; run without a shell."
+    ),
 ]
 CaFile = Annotated[
     Path | None, typer.Option("--ca-file", metavar="FILE", help="Certificate authority of a private server (PEM).")

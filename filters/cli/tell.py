@@ -26,7 +26,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def explain(
-    file: Annotated[str, typer.Argument(metavar="FILE|-", help="One mail: an .eml file, or - for stdin.", show_default=False)],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE|-", help="One mail: an .eml file, or - for stdin.", show_default=False)
+    ],
     trust: Trust = None,
 ) -> None:
     """Say of one mail what it is and why: verdict, evidence, authenticity. Changes nothing."""
@@ -38,7 +40,9 @@ def explain(
 
 
 def opt_out(
-    category: Annotated[str, typer.Argument(metavar="[CATEGORY]", help="One category; default: the promotional ones.")] = "",
+    category: Annotated[
+        str, typer.Argument(metavar="[CATEGORY]", help="One category; default: the promotional ones.")
+    ] = "",
     region: Region = "",
 ) -> None:
     """Tell how to opt out: today's route first, then former ones, each with its date and how sure it is."""
@@ -71,7 +75,10 @@ def _show(out: Console, sample: Sample) -> None:
         mailbox.undo_run(out, "", way_in, journal)
     with closing(way_in.open(sample.location, changes=False)) as source:
         left = sum(seen.count if isinstance(seen, Passed) else 1 for seen in source.scan(Wanted((), lambda _: False)))
-    say(out, f"All {left} mails are back in the inbox." if left == sample.mails else f"Only {left} mails are in the inbox!")
+    say(
+        out,
+        f"All {left} mails are back in the inbox." if left == sample.mails else f"Only {left} mails are in the inbox!",
+    )
     _prompt(out, "unpitch opt-out partner_inmail --region eu")
     opt_out_text(out, sender, ["partner_inmail"], "eu", brief=True)
     say(out, "Now your own mailbox; an audit only looks, and changes nothing:", "bold")

@@ -1,0 +1,144 @@
+"""The corpus: complete, distinct, judged as its folders say; and the shipped model is what the corpus gives."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import re
+from collections import Counter
+from email import message_from_bytes
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from filters import model as models
+from filters import senders
+from filters.judge import worker
+from filters.message import parse
+from filters.normal_form import fold, words
+
+ROOT = Path(__file__).parent.parent
+CORPUS = ROOT / "corpus"
+SENDER = senders.load()
+TRAINING = sorted((CORPUS / SENDER.name).glob("*/*.eml"))
+FORGED = sorted((CORPUS / "forged").glob("*.eml"))
+ELSEWHERE = sorted((CORPUS / "elsewhere").glob("*.eml"))
+SETUP = {"model": str(models.shipped(SENDER.name)), "trusted": [["mx.example.net", "above"]]}
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(CORPUS))
+
+
+@cache
+def judge_bytes(path: Path) -> dict[str, Any]:
+    return worker(SETUP)(path.read_bytes())
+
+
+@cache
+def index() -> dict[str, dict[str, str]]:
+    rows = {}
+    for file in sorted((CORPUS / "index").glob("*.tsv")):
+        with file.open(encoding="utf-8", newline="") as lines:
+            rows |= {row["path"]: row for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)}
+    return rows
+
+
+def test_there_are_enough_mails_of_every_kind() -> None:
+    counts = Counter(path.parent.name for path in TRAINING)
+    assert set(counts) == set(SENDER.categories)
+    assert counts["partner_inmail"] >= 80
+    assert min(counts.values()) >= 10
+    assert sum(counts.values()) >= 250
+
+
+def test_partner_inmail_comes_in_six_languages_and_all_years() -> None:
+    partner = [path.stem.split("-") for path in TRAINING if path.parent.name == "partner_inmail"]
+    assert len({parts[0] for parts in partner}) >= 6
+    years = {int(path.stem.split("-")[1]) for path in TRAINING}
+    assert (min(years), max(years)) == (2011, 2026)
+
+
+def test_a_third_of_partner_inmail_says_it_in_words_that_are_not_in_the_data() -> None:
+    partner = [path for path in TRAINING if path.parent.name == "partner_inmail"]
+    paraphrased = [path for path in partner if index()[name(path)]["disclosure"] == "paraphrase"]
+    assert len(paraphrased) * 3 >= len(partner)
+    for path in paraphrased:
+        found = [one.entry for one in SENDER.find(parse(path.read_bytes()).text)]
+        known = [entry for entry in found if isinstance(entry, senders.Disclosure) and entry.strength != "weak"]
+        assert known == [], f"{path.name}: {known}"
+
+
+def test_every_mail_is_indexed_and_named_by_its_author() -> None:
+    listed = set(index())
+    assert {name(path) for path in [*TRAINING, *FORGED, *ELSEWHERE]} == listed
+    for path in [*TRAINING, *FORGED, *ELSEWHERE]:
+        assert re.fullmatch(r"[a-z]{2}(?:_[A-Z]{2})?-20[12]\d-[a-z]-[a-z0-9-]+", path.stem), path.name
+
+
+@pytest.mark.parametrize("path", TRAINING, ids=name)
+def test_a_mail_is_in_real_shape(path: Path) -> None:
+    raw = path.read_bytes()
+    mime = message_from_bytes(raw)
+    for header in ("From", "To", "Subject", "Date", "Message-ID"):
+        assert len(mime.get_all(header, [])) == 1, header
+    message = parse(raw)
+    assert message.date is not None
+    assert message.text
+    assert not message.defects, message.defects
+
+
+def bodies() -> dict[str, set[tuple[str, ...]]]:
+    """Runs of ten words of each partner InMail and recruiter InMail outside the known disclosures and footers."""
+    found = {}
+    for path in TRAINING:
+        if path.parent.name in ("partner_inmail", "recruiter_inmail", "member_message", "linkedin_marketing"):
+            message = parse(path.read_bytes())
+            text = message.text
+            for place in sorted(SENDER.find(text), key=lambda one: -one.start):
+                text = text[: place.start] + "\n" + text[place.end :]
+            cut = [word for word, _, _ in words(fold(text))]
+            found[name(path)] = {run for run in zip(*(cut[i:] for i in range(10)), strict=False)}
+    return found
+
+
+def test_each_text_is_its_own() -> None:
+    runs = bodies()
+    common = Counter(itertools.chain.from_iterable(runs.values()))
+    footer = {run for run, count in common.items() if count > 8}  # a footer's or a frame's words, not a story's
+    alike = [
+        (one, other, len((runs[one] & runs[other]) - footer))
+        for one, other in itertools.combinations(sorted(runs), 2)
+        if len((runs[one] & runs[other]) - footer) > 25
+    ]
+    assert alike == []
+
+
+@pytest.mark.parametrize("path", TRAINING, ids=name)
+def test_a_mail_is_judged_as_its_folder_says(path: Path) -> None:
+    verdict = judge_bytes(path)["verdict"]
+    expected = SENDER.categories[path.parent.name]
+    assert verdict["promotional"] == expected.promotional, verdict["evidence"]
+    assert verdict["category"] == expected.name, verdict["evidence"]
+    assert verdict["never"] == (expected.action == "never")
+    assert verdict["authenticity"]["state"] == "verified"
+
+
+@pytest.mark.parametrize("path", FORGED, ids=name)
+def test_a_forgery_is_called_one(path: Path) -> None:
+    result = judge_bytes(path)
+    assert result["claims"]
+    assert result["verdict"]["authenticity"]["state"] == "forged", result["verdict"]["authenticity"]
+
+
+@pytest.mark.parametrize("path", ELSEWHERE, ids=name)
+def test_other_peoples_mail_is_not_claimed(path: Path) -> None:
+    assert judge_bytes(path) == {"claims": False}
+
+
+def test_every_seen_disclosure_is_shown_by_a_mail() -> None:
+    shown = {one.entry for path in TRAINING for one in SENDER.find(parse(path.read_bytes()).text)}
+    missing = [one.text for one in SENDER.disclosures if one.strength != "weak" and one not in shown]
+    assert missing == []

@@ -1,0 +1,91 @@
+"""The verdict: data above the model, doubt below the threshold, evidence for each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import mails
+import pytest
+
+from filters import model as models
+from filters import senders
+from filters.authenticity import Authserv
+from filters.judge import Verdict, judge, worker
+from filters.message import parse
+from filters.model import Model
+
+SENDER = senders.load()
+SHIPPED = models.load(models.shipped(SENDER.name))
+TRUSTED = (Authserv(mails.TRUSTED, "above"),)
+
+
+def verdict(raw: bytes, model: Model = SHIPPED) -> Verdict:
+    return judge(parse(raw), SENDER, model, TRUSTED)
+
+
+def certain(category: str) -> Model:
+    """A model that is sure of one category, whatever the mail."""
+    bias = tuple(1000.0 if name == category else 0.0 for name in SHIPPED.categories)
+    return replace(SHIPPED, bias=bias, weights={})
+
+
+def test_a_partner_inmail_is_promotional_and_says_why() -> None:
+    result = verdict(mails.mail())
+    assert (result.category, result.promotional, result.authenticity.state) == ("partner_inmail", True, "verified")
+    assert result.probability > 0.9
+    assert any("promotional message from a marketing" in clue.quote for clue in result.evidence)
+
+
+def test_a_job_alert_is_not() -> None:
+    result = verdict(mails.job_alert())
+    assert (result.category, result.promotional, result.unsure) == ("job_alert", False, False)
+
+
+NEVER = {
+    "security": ("security-noreply@linkedin.com", "security_password_reset_checkpoint"),
+    "billing": ("billing-noreply@linkedin.com", ""),
+    "support": ("linkedin_support@cs.linkedin.com", ""),
+    "legal": ("legalnotice@linkedin.com", ""),
+    "application_update": ("jobs-noreply@linkedin.com", "jobs_applicant_applied"),
+}
+
+
+@pytest.mark.parametrize("category", NEVER)
+@pytest.mark.parametrize("promotional", SENDER.promotional)
+def test_no_model_outvotes_the_data_on_what_is_never_moved(category: str, promotional: str) -> None:
+    address, template = NEVER[category]
+    raw = mails.mail(sender=f"LinkedIn <{address}>", template=template)
+    result = verdict(raw, certain(promotional))
+    assert (result.category, result.promotional, result.unsure, result.never) == (category, False, False, True)
+    assert result.probability == 0.0
+
+
+def test_a_security_template_is_never_moved_on_any_stream() -> None:
+    raw = mails.mail(sender="LinkedIn <messages-noreply@linkedin.com>", template="security_ato_challenge_send_pin")
+    assert verdict(raw, certain("partner_inmail")).never
+
+
+def test_the_model_that_is_sure_is_believed_elsewhere() -> None:
+    """The test above must be able to fail: the same model does win on an ordinary stream."""
+    result = verdict(mails.mail("Hello"), certain("partner_inmail"))
+    assert (result.promotional, result.never) == (True, False)
+    assert result.probability == pytest.approx(1.0)
+
+
+def test_doubt_lies_between_the_two_thresholds() -> None:
+    raw = mails.mail("Hello")
+    chance = verdict(raw).probability
+    doubtful = verdict(raw, replace(SHIPPED, unsure=chance / 2, threshold=min(1.0, chance * 1.1)))
+    assert (doubtful.unsure, doubtful.promotional) == (True, False)
+    sure = verdict(raw, replace(SHIPPED, unsure=chance / 4, threshold=chance / 2))
+    assert sure.unsure is False
+
+
+def test_an_address_that_is_not_known_is_said_to_be_so() -> None:
+    assert not verdict(mails.mail(sender="Kim Employee <kim@linkedin.com>")).known
+
+
+def test_mail_of_others_is_not_claimed() -> None:
+    judge_bytes = worker({"model": str(models.shipped(SENDER.name)), "trusted": [[mails.TRUSTED, "above"]]})
+    assert judge_bytes(mails.friend()) == {"claims": False}
+    assert judge_bytes(mails.forged())["verdict"]["authenticity"]["state"] == "forged"

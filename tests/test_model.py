@@ -1,0 +1,75 @@
+"""The model file and its arithmetic."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from filters.errors import InputError
+from filters.features import Features
+from filters.model import WORDS_SCALE, load
+
+GOOD: dict[str, Any] = {
+    "schema": 1,
+    "about": {},
+    "threshold": 0.8,
+    "unsure": 0.3,
+    "categories": ["ad", "note"],
+    "bias": [0.0, 0.0],
+    "weights": {"sign": [2.0, 0.0], "word:buy": [1.0, -1.0], "word:hello": [-1.0, 1.0]},
+}
+
+
+def write(path: Path, data: object) -> Path:
+    path.write_text(data if isinstance(data, str) else json.dumps(data))
+    return path
+
+
+def test_probabilities_are_a_softmax_of_the_weighted_features(tmp_path: Path) -> None:
+    model = load(write(tmp_path / "m.json", GOOD))
+    chances = model.probabilities(Features({"sign": "", "unknown": ""}, frozenset({"word:buy", "word:never"})))
+    assert chances["ad"] == pytest.approx(1 / (1 + 2.718281828459045 ** -(2 + 2 * WORDS_SCALE)))
+    assert sum(chances.values()) == pytest.approx(1)
+
+
+def test_contributions_add_up_to_the_log_odds_of_two_categories(tmp_path: Path) -> None:
+    model = load(write(tmp_path / "m.json", GOOD))
+    features = Features({"sign": "here"}, frozenset({"word:buy", "word:hello"}))
+    clues = model.contributions(features, ["ad"], model.probabilities(features))
+    assert sum(clue.weight for clue in clues) == pytest.approx(2.0, abs=1e-3)
+    assert {clue.quote for clue in clues} == {"here", "buy", "hello"}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"schema": NaN}',
+        "[" * 100_000,
+        b"\x80\x04\x95".decode("latin-1"),
+        GOOD | {"schema": 2},
+        GOOD | {"bias": [0.0]},
+        GOOD | {"weights": {"sign": [1.0]}},
+        GOOD | {"weights": {"sign": [1e999, 0]}},
+        GOOD | {"weights": []},
+        GOOD | {"threshold": 0.2},
+        {key: value for key, value in GOOD.items() if key != "about"},
+    ],
+    ids=lambda data: repr(data)[:30],
+)
+def test_a_damaged_model_is_a_clear_error(tmp_path: Path, data: object) -> None:
+    path = tmp_path / "m.json"
+    path.write_text(data if isinstance(data, str) else json.dumps(data), encoding="utf-8")
+    with pytest.raises(InputError, match="is no model file"):
+        load(path)
+
+
+def test_a_missing_model_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no model file"):
+        load(tmp_path / "none.json")
