@@ -126,21 +126,8 @@ def parse(raw: bytes, truncated: bool = False) -> Message:
     Raises InputError, and nothing else, for bytes that are no mail or pass a cap: such mail is kept where it is.
     """
     headers, body = read_headers(raw)
-    defects = ["truncated"] * truncated + ["bom"] * raw.startswith(codecs.BOM_UTF8) + _duplicates(headers)
-    texts: list[str] = []
-    hidden: list[str] = []
-    links: list[str] = []
-    for part in _bodies(_tree(headers, body)):
-        text, fits = _text_of(part)
-        defects += [] if fits else ["charset"]
-        if part.get_content_type() == "text/html":
-            page = read_page(text)
-            text = page.text
-            hidden.append(page.hidden)
-            links += page.links
-        else:
-            links += (url.rstrip(".,;:!?)]}") for url in _BARE_URL.findall(text))
-        texts.append(normal(text[:TEXT_CAP])[:TEXT_CAP])
+    marks = ["truncated"] * truncated + ["bom"] * raw.startswith(codecs.BOM_UTF8)
+    text, hidden, links, faults = _contents(_tree(headers, body))
     name, address, fault = _mailbox([value for key, value in headers if key == "from"])
     top = dict(reversed(headers))
     return Message(
@@ -150,10 +137,10 @@ def parse(raw: bytes, truncated: bool = False) -> Message:
         subject=decode_words(top.get("subject", "")),
         date=_date(top.get("date", "")),
         headers=tuple(headers),
-        text="\n".join(filter(None, texts)),
-        hidden=normal("\n".join(hidden)[:TEXT_CAP])[:TEXT_CAP],
-        links=_links(links),
-        defects=tuple(dict.fromkeys([*defects, *fault])),
+        text=text,
+        hidden=hidden,
+        links=links,
+        defects=tuple(dict.fromkeys([*marks, *_duplicates(headers), *fault, *faults])),
     )
 
 
@@ -278,6 +265,30 @@ def _boundary(field: bytes) -> bytes:
     probe = Part()
     probe["Content-Type"] = field.partition(b":")[2].decode("latin-1").strip()
     return (probe.get_boundary() or "").encode("latin-1", "replace")
+
+
+def _contents(tree: Part) -> tuple[str, str, tuple[str, ...], list[str]]:
+    """Visible text, hidden text, links and defects of all parts that are shown."""
+    texts: list[str] = []
+    hidden: list[str] = []
+    links: list[str] = []
+    faults: list[str] = []
+    for part in _bodies(tree):
+        text, fits = _text_of(part)
+        faults += [] if fits else ["charset"]
+        if part.get_content_type() == "text/html":
+            page = read_page(text)
+            text = page.text
+            hidden.append(page.hidden)
+            links += page.links
+        else:
+            links += (url.rstrip(".,;:!?)]}") for url in _BARE_URL.findall(text))
+        texts.append(_capped(text))
+    return "\n".join(filter(None, texts)), _capped("\n".join(hidden)), _links(links), faults
+
+
+def _capped(text: str) -> str:
+    return normal(text[:TEXT_CAP])[:TEXT_CAP]  # one character may become 18
 
 
 def _bodies(part: Part) -> Iterator[Part]:
