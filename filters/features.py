@@ -16,7 +16,7 @@ from filters.senders import Disclosure, Found, Sender
 
 #: Words of the visible text that are looked at; the longest real job alert has about 9,000.
 WORD_CAP = 20_000
-_SHORTEST_WORD, _LONGEST_WORD = 2, 30
+_LONGEST_WORD = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def read(message: Message, sender: Sender) -> Features:
     for function in NAMED:
         for feature, quote in function(reading):
             named.setdefault(feature, quote)
-    return Features(named, word_features(message, [word for word, _, _ in cut]))
+    return Features(named, word_features(message, cut))
 
 
 def templates_of(message: Message, sender: Sender) -> tuple[str, ...]:
@@ -161,9 +161,8 @@ NAMED: tuple[Callable[[Reading], Named], ...] = (
 
 def word_features(message: Message, cut: list[str]) -> frozenset[str]:
     """Words and pairs of neighbouring words, without the names in From and To."""
-    names = {word for word, _, _ in words(fold(normal(f"{message.from_name} {message.first('to')}")))}
-    kept = [word if word not in names and _SHORTEST_WORD <= len(word) <= _LONGEST_WORD else "" for word in cut]
-    kept = [("#" if word == "#" else after) for word, after in zip(cut, kept, strict=True)]
+    names = frozenset(words(fold(normal(f"{message.from_name} {message.first('to')}"))))
+    kept = [word if word == "#" or (2 <= len(word) <= _LONGEST_WORD and word not in names) else "" for word in cut]
     singles = {f"word:{word}" for word in kept if word and word != "#"}
     pairs = {f"word:{one} {two}" for one, two in pairwise(kept) if one and two}
     return frozenset(singles | pairs)

@@ -22,7 +22,9 @@ _PLAIN = str.maketrans(
 )
 _SPACES = re.compile(r"[^\S\n]+")
 _LINES = re.compile(r" ?\n[ \n]*")
-_WORD = re.compile(r"e-(?=mail)|[^\W\d_]+|\d+")
+_EMAIL = re.compile(r"\be-(?=mail)")
+_WORD = re.compile(r"[^\W\d_]+|\d+")
+_PLACED_WORD = re.compile(r"\be-(?=mail)|[^\W\d_]+|\d+")
 
 
 def normal(text: str) -> str:
@@ -47,17 +49,24 @@ def fold(text: str) -> str:
     return "".join(low if len(low := char.lower()) == 1 else char for char in text)
 
 
-def words(folded: str) -> list[tuple[str, int, int]]:
-    """(word, start, end) of each word of folded text. A number is the word "#" whatever its digits, so that "every 60 days"
-    and "every 45 days" are the same wording; "e-mail" is "email"."""
-    found: list[tuple[str, int, int]] = []
-    prefix = -1
-    for match in _WORD.finditer(folded):
-        word, start, end = match.group(), match.start(), match.end()
-        if word == "e-":
-            prefix = start
-            continue
-        if prefix >= 0:
-            word, start, prefix = "e" + word, prefix, -1
-        found.append(("#" if word[0].isdigit() else word, start, end))
+def words(folded: str) -> list[str]:
+    """The words of folded text. A number is the word "#" whatever its digits, so that "every 60 days" and "every 45 days" are
+    the same wording; "e-mail" is "email"."""
+    found = _WORD.findall(_EMAIL.sub("e", folded) if "e-mail" in folded else folded)
+    return ["#" if word.isdecimal() else word for word in found]
+
+
+def spans(folded: str) -> list[tuple[int, int]]:
+    """(start, end) of each word that `words` gives for the same text."""
+    if "e-mail" not in folded:
+        return [match.span() for match in _WORD.finditer(folded)]
+    found: list[tuple[int, int]] = []
+    joined = -1
+    for match in _PLACED_WORD.finditer(folded):
+        start, end = match.span()
+        if folded[start:end] == "e-":
+            joined = start
+        else:
+            found.append((start if joined < 0 else joined, end))
+            joined = -1
     return found

@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
-from urllib.parse import unquote_plus, urlsplit
+from urllib.parse import unquote_plus
 
 from filters.errors import InputError
 from filters.normal_form import fold, words
@@ -33,7 +33,7 @@ from filters.senders.entries import (
     Template,
     Token,
 )
-from filters.senders.phrases import Catalogue, Found, Word, catalogue, find
+from filters.senders.phrases import Catalogue, Found, catalogue, find
 from filters.senders.reading import read
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "load_from",
 ]
 
+_AUTHORITY_END = re.compile(r"[/?#\\]")
 #: A template's version at the end of its name: "_01", "_59", "_v2".
 _VERSION = re.compile(r"(?:_v?\d{1,3})+\Z")
 #: Link pages prefix each template name by this, so that names that begin with it have it twice.
@@ -156,7 +157,7 @@ class Sender:
         exempt = bool(templates) and all(template and template.category in stream.unless for template in templates)
         return None if exempt else self.categories[stream.category]
 
-    def find(self, text: str, cut: Sequence[Word] | None = None) -> tuple[Found, ...]:
+    def find(self, text: str, cut: Sequence[str] | None = None) -> tuple[Found, ...]:
         """Disclosures and footer lines in `text`, which is in normal form; `cut` are the words of its folded form."""
         return find(text, words(fold(text)) if cut is None else cut, self.phrases)
 
@@ -171,10 +172,8 @@ class Sender:
 
 
 def _host(link: str) -> str:
-    try:
-        return urlsplit(link).hostname or ""
-    except ValueError:
-        return ""
+    authority = _AUTHORITY_END.split(link.partition("://")[2], 1)[0]
+    return authority.rpartition("@")[2].partition(":")[0].lower()
 
 
 @cache

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from filters.normal_form import fold, normal, words
+from filters.normal_form import fold, normal, spans, words
 from filters.senders.entries import Disclosure, Footer
 
 #: Words in a run that count as found: fewer would find everyday language.
@@ -37,8 +37,8 @@ _OPENS_AFTER = frozenset(" \n([{>:-/")
 _SEPARATOR = re.compile(r"^-{4,80} ?[^\W\d_][^\n]{1,60}? ?-{4,80}$", re.MULTILINE)
 
 Shingle = tuple[str, ...]
-#: A word with its place in the text, as `normal_form.words` gives it.
-Word = tuple[str, int, int]
+#: First and last word, score, entry: a phrase before it is known where in the text those words stand.
+Hit = tuple[int, int, float, Disclosure | Footer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def catalogue(entries: Iterable[Disclosure | Footer]) -> Catalogue:
     unspaced: list[tuple[str, Disclosure | Footer]] = []
     for entry in entries:
         folded = fold(normal(entry.text))
-        spelled = tuple(word for word, _, _ in words(folded))
+        spelled = tuple(words(folded))
         if _UNSPACED.search(folded):
             unspaced.append((folded, entry))
         elif len(spelled) < EXACT_BELOW:
@@ -92,10 +92,13 @@ def catalogue(entries: Iterable[Disclosure | Footer]) -> Catalogue:
     )
 
 
-def find(text: str, cut: Sequence[Word], phrases: Catalogue) -> tuple[Found, ...]:
-    """Each phrase that occurs in `text` (in normal form; `cut` its words), once, in order of place. Of several places the
-    one counts that is not quoted, then the most complete, then the first."""
-    everywhere = [*_exact(cut, phrases), *_long(cut, phrases), *_unspaced(text, phrases)]
+def find(text: str, cut: Sequence[str], phrases: Catalogue) -> tuple[Found, ...]:
+    """Each phrase that occurs in `text` (in normal form; `cut` its words, or the first of them), once, in order of place. Of
+    several places the one counts that is not quoted, then the most complete, then the first."""
+    hits = [*_exact(cut, phrases), *_long(cut, phrases)]
+    places = spans(fold(text)) if hits else []
+    everywhere = [Found(entry, places[first][0], places[last][1], score) for first, last, score, entry in hits]
+    everywhere += _unspaced(text, phrases)
     everywhere = [found for found in everywhere if not found.entry.label or _is_label(text, found)]
     best: dict[Disclosure | Footer, Found] = {}
     for found in _with_quotes(text, _first_places(everywhere)):
@@ -121,29 +124,28 @@ def _first_places(everywhere: Iterable[Found]) -> Iterator[Found]:
             yield found
 
 
-def _exact(cut: Sequence[Word], phrases: Catalogue) -> Iterator[Found]:
-    spelled = tuple(word for word, _, _ in cut)
-    for at, word in enumerate(spelled):
-        for wanted, entry in phrases.exact.get(word, ()):
+def _exact(cut: Sequence[str], phrases: Catalogue) -> Iterator[Hit]:
+    firsts = phrases.exact
+    for at in [at for at, word in enumerate(cut) if word in firsts]:
+        for wanted, entry in firsts[cut[at]]:
             end = at + len(wanted)
-            if spelled[at:end] == wanted:
-                yield Found(entry, cut[at][1], cut[end - 1][2], 1.0)
+            if tuple(cut[at:end]) == wanted:
+                yield at, end - 1, 1.0, entry
 
 
-def _long(cut: Sequence[Word], phrases: Catalogue) -> Iterator[Found]:
-    spelled = [word for word, _, _ in cut]
+def _long(cut: Sequence[str], phrases: Catalogue) -> Iterator[Hit]:
     known = phrases.shingles
     hits: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for at, shingle in enumerate(zip(*(spelled[skip:] for skip in range(RUN)), strict=False)):
-        if shingle in known:
-            for number, place in known[shingle]:
-                hits[number].append((at, place))
+    shingles = zip(*(cut[skip:] for skip in range(RUN)), strict=False)
+    for at, shingle in [(at, shingle) for at, shingle in enumerate(shingles) if shingle in known]:
+        for number, place in known[shingle]:
+            hits[number].append((at, place))
     for number, seen in hits.items():
         length, entry = phrases.long[number]
         enough = ENOUGH_DECISIVE if isinstance(entry, Disclosure) and entry.strength == "decisive" else ENOUGH
         for first, last, covered in _chains(seen, length):
             if covered >= enough * length:
-                yield Found(entry, cut[first][1], cut[last + RUN - 1][2], covered / length)
+                yield first, last + RUN - 1, covered / length, entry
 
 
 def _chains(hits: Sequence[tuple[int, int]], length: int) -> Iterator[tuple[int, int, int]]:
