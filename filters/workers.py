@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -92,8 +92,8 @@ class Workers:
     ) -> None:
         self.close()
 
-    def map(self, mails: Iterable[tuple[_Label, bytes]]) -> Iterator[tuple[_Label, Result]]:
-        """The result of each mail, in the order of the mails, which are taken only as fast as they are read.
+    def map(self, mails: Iterable[tuple[_Label, bytes]]) -> Generator[tuple[_Label, Result], None, None]:
+        """The result of each mail, in the order of the mails, which are taken only as fast as they are read. Close it to break off.
 
         Raises FiltersError when a child cannot even start: a factory's own FiltersError, or any other fault of it.
         """

@@ -35,7 +35,12 @@ def with_header(*lines: str, instead: str = "") -> bytes:
 def text_mail(text: str, charset: str = "utf-8", encoding: str = "8bit", more: str = "") -> bytes:
     """One text/plain part."""
     data = text.encode(charset)
-    coded = {"8bit": bytes, "base64": base64.encodebytes, "quoted-printable": quopri.encodestring}[encoding](data)
+    coders: dict[str, Callable[[bytes], bytes]] = {
+        "8bit": bytes,
+        "base64": base64.encodebytes,
+        "quoted-printable": quopri.encodestring,
+    }
+    coded = coders[encoding](data)
     return mail(coded, f"Content-Type: text/plain; charset={charset}{more}\nContent-Transfer-Encoding: {encoding}")
 
 
