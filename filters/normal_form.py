@@ -12,16 +12,15 @@ _INVISIBLE = re.compile(
     "\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
 #: Combining marks are sorted by NFKC in time that grows with the square of their number: 40,000 in a row take a second.
-_MARKS = re.compile(r"([^\w\s\x00-\x7f]{100})[^\w\s\x00-\x7f]+")
-_PLAIN = str.maketrans(
+_MARKS = re.compile(r"([^\x00-\x7f\w\s]{100})[^\x00-\x7f\w\s]+")
+_PLAIN: dict[int, str] = (
     dict.fromkeys([*range(0x0A), *range(0x0E, 0x20), 0x7F, *range(0x80, 0x85), *range(0x86, 0xA0)], " ")
     | dict.fromkeys(map(ord, "\u2018\u2019\u201a\u201b\u2032\u02bc\u00b4`"), "'")
     | dict.fromkeys(map(ord, "\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb\u2039\u203a"), '"')
     | dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"), "-")
     | dict.fromkeys(map(ord, "\r\x0b\x0c\x85\u2028\u2029"), "\n")
 )
-_SPACES = re.compile(r"[^\S\n]+")
-_LINES = re.compile(r" ?\n[ \n]*")
+_NOT_PLAIN = re.compile(f"[{''.join(map(chr, _PLAIN))}]")
 _EMAIL = re.compile(r"\be-(?=mail)")
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 _PLACED_WORD = re.compile(r"\be-(?=mail)|[^\W\d_]+|\d+")
@@ -37,8 +36,8 @@ def normal(text: str) -> str:
         text = _INVISIBLE.sub("", text.encode("utf-8", "surrogatepass").decode("utf-8", "replace"))
     # these two first: NFKC takes an acute accent for a blank and a mark, and a double prime for two primes
     text = _MARKS.sub(r"\1", text.replace("\u00b4", "'").replace("\u2033", '"'))
-    text = unicodedata.normalize("NFKC", text).translate(_PLAIN)
-    return _LINES.sub("\n", _SPACES.sub(" ", text)).strip()
+    text = _NOT_PLAIN.sub(lambda char: _PLAIN[ord(char[0])], unicodedata.normalize("NFKC", text))
+    return "\n".join(filter(None, (" ".join(line.split()) for line in text.split("\n"))))
 
 
 def fold(text: str) -> str:
