@@ -6,17 +6,24 @@ keeps only words that several authors use.
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 from filters.message import Message
-from filters.normal_form import fold, normal, words
-from filters.senders import Disclosure, Found, Sender
+from filters.normal_form import fold, normal, spans, words
+from filters.senders import Disclosure, Footer, Found, Hit, Sender, is_quoted
 
 #: Words of the visible text that are looked at; the longest real job alert has about 9,000.
 WORD_CAP = 20_000
 _LONGEST_WORD = 30
+#: A footer's lines of a few words ("Unsubscribe", "Help"), and how many of them stand beside a line that is known.
+_FOOTER_WORDS, _FOOTER_REACH = 4, 3
+_LINE_END = re.compile("\n")
+_URL = re.compile(r"(?i)\bhttps?://\S+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,9 @@ class Reading:
     message: Message
     sender: Sender
     text: str
+    cut: list[str]
+    places: list[tuple[int, int]]
+    hits: list[Hit]
     found: tuple[Found, ...]
     templates: tuple[str, ...]
 
@@ -56,9 +66,12 @@ Named = Iterator[tuple[str, str]]
 
 def read(message: Message, sender: Sender) -> Features:
     """All features of a message."""
-    text = normal(message.subject) + "\n" + message.text
-    cut = words(fold(text))[:WORD_CAP]
-    reading = Reading(message, sender, text, sender.find(text, cut), templates_of(message, sender))
+    text = _URL.sub(" ", f"{normal(message.subject)}\n{message.text}")
+    folded = fold(text)
+    cut, places = words(folded)[:WORD_CAP], spans(folded)
+    hits = sender.hits(cut)
+    found = sender.found(text, hits, places)
+    reading = Reading(message, sender, text, cut, places, hits, found, templates_of(message, sender))
     named: dict[str, str] = {}
     for function in NAMED:
         for feature, quote in function(reading):
@@ -93,6 +106,33 @@ def disclosures(reading: Reading) -> Named:
                 ends[entry.category].append(found.end)
             if len(ends.get(entry.category, ())) > 1:
                 yield f"disclosure_several:{entry.category}", quote
+
+
+def notices(reading: Reading) -> Named:
+    """A notice on a paid message in words that nobody has listed: how many kinds of statement it makes."""
+    notice = reading.sender.notice(reading.cut, _in_footer(reading))
+    if notice is None:
+        return
+    start, end = reading.places[notice.first][0], reading.places[notice.last][1]
+    quote = reading.text[start:end]
+    if is_quoted(reading.text, start, end):
+        yield "notice_quoted", quote
+        return
+    for number in range(1, min(len(notice.kinds), 5) + 1):
+        yield f"notice_{number}", quote
+
+
+def _in_footer(reading: Reading) -> list[bool]:
+    """Of each word, whether it stands in a footer line, or in a line of a few words beside one: those tell of unsubscribing and
+    of reasons in all mail."""
+    ends = [match.start() for match in _LINE_END.finditer(reading.text)]
+    line_of = [bisect_left(ends, start) for start, _ in reading.places]
+    lengths = Counter(line_of)
+    footer = {line_of[first] for first, _, _, entry in reading.hits if isinstance(entry, Footer)}
+    for _ in range(_FOOTER_REACH):
+        beside = {line + step for line in footer for step in (-1, 1)}
+        footer |= {line for line in beside if lengths[line] <= _FOOTER_WORDS}
+    return [line in footer for line in line_of]
 
 
 def footers(reading: Reading) -> Named:
@@ -150,6 +190,7 @@ def list_headers(reading: Reading) -> Named:
 
 NAMED: tuple[Callable[[Reading], Named], ...] = (
     disclosures,
+    notices,
     footers,
     stream,
     header_class,

@@ -95,6 +95,7 @@ def worker(setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
             "defects": list(message.defects),
             "seen_ids": [asdict(seen) for seen in seen_ids(message)],
             "verdict": asdict(verdict),
+            "model_sha256": model.sha256,
         }
 
     return judge_bytes

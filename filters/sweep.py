@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Set
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from filters.authenticity import Authserv, claims_to_be
-from filters.moving import Candidate
+from filters.journal import Candidate
 from filters.senders import Sender
 from filters.sources import Mail, Passed, Source, Unreadable, Wanted
 from filters.workers import Failure, Workers
@@ -121,7 +122,15 @@ def _finding(
         action=action,
         reason=reason,
         evidence=tuple(verdict["evidence"]),
-        candidate=Candidate(mail.place, mail.identity, result["message_id"], mail.size, category.name, reason),
+        candidate=Candidate(
+            mail.place,
+            mail.identity,
+            result["message_id"],
+            mail.size,
+            category.name,
+            json.dumps(verdict["evidence"], ensure_ascii=False),
+            result["model_sha256"],
+        ),
     )
 
 

@@ -30,10 +30,11 @@ from filters.cli.options import (
     setup,
 )
 from filters.config import state_folder
-from filters.errors import RefusedError, UsageError
-from filters.journal import open_journal
+from filters.errors import NotFoundError, RefusedError, UsageError
+from filters.journal import Journal, Run, kept_in, open_journal
 from filters.report import Audit, audit_json, audit_text, headline, opt_out_text, promotional_list, say
 from filters.sources import Source
+from filters.sources.opening import location_of
 from filters.sweep import Policy, Setup, sweep
 
 DEFAULT_TARGET = "LinkedIn"
@@ -75,7 +76,7 @@ def audit_sources(locations: list[str], way_in: Access, trust: list[str] | None,
     found = Audit()
     for location in locations:
         with closing(way_in.open(location, changes=False)) as source:
-            gather(source, setup(source, trust), wanted, kept_of(source), found)
+            gather(source, setup(source, trust), wanted, kept_in(journal_path(), source.account), found)
     return found
 
 
@@ -131,7 +132,7 @@ def _agreed(yes: bool) -> Callable[[int, str], bool]:
 
 def dry_run_one(out: Console, source: Source, how: Setup, wanted: Policy, to: str) -> None:
     """Sweep one source that was opened without leave to change anything, and show what would be moved."""
-    found = gather(source, how, wanted, kept_of(source), Audit())
+    found = gather(source, how, wanted, kept_in(journal_path(), source.account), Audit())
     _show(out, found, how)
     say(out, f"Dry run: {len(found.to_move)} would be moved to {to}; nothing was changed.", "bold")
 
@@ -197,3 +198,31 @@ def journal_path() -> Path:
 
 def undo_run(out: Console, run: str, way_in: Access, journal_file: Path) -> None:
     """Take back one run, or with an empty `run` the last that moved something."""
+    if not journal_file.exists():
+        raise NotFoundError(
+            f"There is no journal at {journal_file}: nothing was moved yet, so there is nothing to undo."
+        )
+    with open_journal(journal_file) as journal:
+        chosen = _chosen(journal, run)
+        rows = [move for move in journal.moves(chosen.id) if move.undoes is None]
+
+        def open_at(folder: str) -> Source:
+            return way_in.open(location_of(chosen.account, folder), changes=True)
+
+        with journal.run(chosen.account, "undo", datetime.now(UTC)) as this:
+            outcome = moving.undo(open_at, journal, this, rows)
+    say(out, f"Run {chosen.id}: {len(outcome.moved)} of {len(rows)} put back.", "bold green")
+    _left(out, outcome)
+
+
+def _chosen(journal: Journal, run: str) -> Run:
+    if not run:
+        last = journal.last_run()
+        if last is None:
+            raise NotFoundError("No run has moved anything yet, so there is nothing to undo.")
+        return last
+    found = [one for one in journal.runs() if one.id == run]
+    if not found:
+        known = ", ".join(one.id for one in journal.runs()[-5:]) or "none"
+        raise NotFoundError(f"There is no run {run} in the journal. The last ones are: {known}.")
+    return found[0]

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from filters.errors import InputError
-from filters.normal_form import fold, words
+from filters.normal_form import fold, spans, words
 from filters.senders.entries import (
     Advice,
     Category,
@@ -29,11 +29,13 @@ from filters.senders.entries import (
     LinkPlace,
     MailClass,
     OptOut,
+    Statement,
     Stream,
     Template,
     Token,
 )
-from filters.senders.phrases import Catalogue, Found, catalogue, find
+from filters.senders.notices import Notice, Vocabulary, find_notice, vocabulary
+from filters.senders.phrases import Catalogue, Found, Hit, catalogue, find, hits, is_quoted
 from filters.senders.reading import read
 
 __all__ = [
@@ -43,15 +45,19 @@ __all__ = [
     "Era",
     "Footer",
     "Found",
+    "Hit",
     "Host",
     "LinkClue",
     "LinkPlace",
     "MailClass",
+    "Notice",
     "OptOut",
     "Sender",
+    "Statement",
     "Stream",
     "Template",
     "Token",
+    "is_quoted",
     "load",
     "load_from",
 ]
@@ -98,6 +104,7 @@ class Sender:
     all_opt_outs: tuple[OptOut, ...]
     advice: tuple[Advice, ...]
     phrases: Catalogue = field(repr=False, compare=False)
+    notices: Vocabulary = field(repr=False, compare=False)
 
     @property
     def promotional(self) -> tuple[str, ...]:
@@ -157,9 +164,22 @@ class Sender:
         exempt = bool(templates) and all(template and template.category in stream.unless for template in templates)
         return None if exempt else self.categories[stream.category]
 
-    def find(self, text: str, cut: Sequence[str] | None = None) -> tuple[Found, ...]:
-        """Disclosures and footer lines in `text`, which is in normal form; `cut` are the words of its folded form."""
-        return find(text, words(fold(text)) if cut is None else cut, self.phrases)
+    def find(self, text: str) -> tuple[Found, ...]:
+        """Disclosures and footer lines in `text`, which is in normal form."""
+        folded = fold(text)
+        return self.found(text, self.hits(words(folded)), spans(folded))
+
+    def hits(self, cut: Sequence[str]) -> list[Hit]:
+        """Every place of every phrase among the words of a text."""
+        return hits(cut, self.phrases)
+
+    def found(self, text: str, hits: Sequence[Hit], places: Sequence[tuple[int, int]]) -> tuple[Found, ...]:
+        """Each phrase once, at its best place; `places` is where the words of `text` stand."""
+        return find(text, hits, places, self.phrases)
+
+    def notice(self, cut: Sequence[str], masked: Sequence[bool]) -> Notice | None:
+        """The notice on a paid message among the words `cut`, whatever its wording; `masked` words do not count."""
+        return find_notice(cut, self.notices, masked)
 
     def clues_in(self, links: Iterable[str]) -> tuple[tuple[LinkClue, str], ...]:
         """Links on the sender's own hosts that lead to the switch of a category."""
@@ -206,4 +226,5 @@ def load_from(folder: Traversable) -> Sender:
         all_opt_outs=known["opt_out"],
         advice=known["advice"],
         phrases=catalogue([*known["disclosure"], *known["footer"]]),
+        notices=vocabulary(known["statement"]),
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 ACTIONS = frozenset({"move", "keep", "never"})
 GRADES = frozenset("ABCD")
-KINDS = frozenset({"product", "marketing", "support"})
+KINDS = frozenset({"product", "marketing", "support", "paid", "why", "kept", "limit", "stop", "terms"})
 REGIONS = frozenset({"any", "eu", "other"})
 SECRECIES = frozenset({"login", "personal", "harmless"})
 STRENGTHS = frozenset({"decisive", "strong", "weak"})
@@ -129,6 +129,15 @@ class Disclosure:
 
 
 @dataclass(frozen=True, slots=True)
+class Statement:
+    """Vocabulary of one kind of statement that notices on paid messages make."""
+
+    language: str
+    kind: str
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Footer:
     """A line of the footer."""
 
@@ -204,6 +213,7 @@ Entry = (
     | Token
     | Host
     | Disclosure
+    | Statement
     | Footer
     | Era
     | OptOut

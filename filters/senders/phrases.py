@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from filters.normal_form import fold, normal, spans, words
+from filters.normal_form import fold, normal, words
 from filters.senders.entries import Disclosure, Footer
 
 #: Words in a run that count as found: fewer would find everyday language.
@@ -92,11 +92,14 @@ def catalogue(entries: Iterable[Disclosure | Footer]) -> Catalogue:
     )
 
 
-def find(text: str, cut: Sequence[str], phrases: Catalogue) -> tuple[Found, ...]:
-    """Each phrase that occurs in `text` (in normal form; `cut` its words, or the first of them), once, in order of place. Of
-    several places the one counts that is not quoted, then the most complete, then the first."""
-    hits = [*_exact(cut, phrases), *_long(cut, phrases)]
-    places = spans(fold(text)) if hits else []
+def hits(cut: Sequence[str], phrases: Catalogue) -> list[Hit]:
+    """Every place of every phrase among the words of a text, quoted or not."""
+    return [*_exact(cut, phrases), *_long(cut, phrases)]
+
+
+def find(text: str, hits: Sequence[Hit], places: Sequence[tuple[int, int]], phrases: Catalogue) -> tuple[Found, ...]:
+    """Each phrase that occurs in `text` (in normal form; `places` is where its words stand), once, in order of place. Of several
+    places the one counts that is not quoted, then the most complete, then the first."""
     everywhere = [Found(entry, places[first][0], places[last][1], score) for first, last, score, entry in hits]
     everywhere += _unspaced(text, phrases)
     everywhere = [found for found in everywhere if not found.entry.label or _is_label(text, found)]
@@ -198,11 +201,21 @@ def _passage(text: str, passage: Sequence[Found], end: int, forwarded: int) -> I
     if not passage:
         return
     start = passage[0].start
-    line = text.rfind("\n", 0, start) + 1
-    cited = text[line : line + 2].lstrip().startswith(">")
-    quoted = start >= forwarded or cited or any(_enclosed(text, start, end, mark) for mark in "\"'")
+    quoted = start >= forwarded or _is_cited(text, start, end)
     for found in passage:
         yield Found(found.entry, found.start, found.end, found.score, quoted)
+
+
+def is_quoted(text: str, start: int, end: int) -> bool:
+    """Whether the writer quotes or forwards what stands at this place."""
+    separator = _SEPARATOR.search(text)
+    return (separator is not None and start >= separator.end()) or _is_cited(text, start, end)
+
+
+def _is_cited(text: str, start: int, end: int) -> bool:
+    line = text.rfind("\n", 0, start) + 1
+    cited = text[line : line + 2].lstrip().startswith(">")
+    return cited or any(_enclosed(text, start, end, mark) for mark in "\"'")
 
 
 def _enclosed(text: str, start: int, end: int, mark: str) -> bool:

@@ -44,6 +44,7 @@ TABLES: Mapping[str, Table] = {
     "link_clue": (entries.LinkClue, lambda entry: (entry.part,)),
     "link_place": (entries.LinkPlace, lambda entry: (entry.parameter,)),
     "opt_out": (entries.OptOut, lambda entry: (entry.category, entry.order)),
+    "statement": (entries.Statement, lambda entry: (entry.language, entry.kind)),
     "stream": (entries.Stream, lambda entry: (entry.address,)),
     "template": (entries.Template, lambda entry: (entry.stem,)),
     "token": (entries.Token, lambda entry: (entry.secrecy,)),

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import quote
 
 from filters.sources import Source
 from filters.sources.imap import open_imap
 from filters.sources.local import open_local
+from filters.sources.location import encoded
 
 
 def open_source(
@@ -21,3 +23,10 @@ def open_source(
     if location.lower().startswith(("imap://", "imaps://")):
         return open_imap(location, password, changes=changes, ca_file=ca_file)
     return open_local(location, changes=changes, stdin=stdin)
+
+
+def location_of(account: str, folder: str) -> str:
+    """The location of a folder of an account, both as a source names them: for coming back to it."""
+    if account.startswith(("imap://", "imaps://")):
+        return f"{account}/{quote(folder)}"
+    return f"{account}/.{encoded(folder.replace('/', '.'))}" if folder else account
