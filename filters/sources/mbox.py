@@ -10,6 +10,8 @@ from filters.sources import MESSAGE_CAP
 
 #: How every mbox file begins, and every message in it.
 START = b"From "
+#: Bytes of a line that are held; a longer one is cut, which changes nothing unless somebody wants it to.
+_LONGEST_LINE = 1_048_576
 _QUOTED = re.compile(rb"(?<=\n)>(?=>*From )")
 
 
@@ -55,13 +57,14 @@ def messages(blocks: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
 
 
 def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in blocks that end with a line, unless a line is longer than a block."""
+    """The same bytes in blocks that end with a line, unless a line is longer than that."""
     rest = b""
     for block in blocks:
         rest += block
-        end = rest.rfind(b"\n") + 1 or len(rest)
-        yield rest[:end]
-        rest = rest[end:]
+        end = rest.rfind(b"\n") + 1 or len(rest) // _LONGEST_LINE * _LONGEST_LINE
+        if end:
+            yield rest[:end]
+            rest = rest[end:]
     if rest:
         yield rest
 
