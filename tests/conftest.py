@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-
-from tests import dovecot as server
+from dovecot import Dovecot, missing
 
 
 @pytest.fixture(scope="session")
-def dovecot() -> Iterator[server.Dovecot]:
+def dovecot() -> Iterator[Dovecot]:
     """A Dovecot for the whole session; take a user of your own from it."""
-    if reason := server.missing():
+    if reason := missing():
         pytest.skip(reason)
-    with server.Dovecot() as running:
+    with Dovecot() as running:
         yield running
 
 
 @pytest.fixture
-def user(dovecot: server.Dovecot) -> str:
+def user(dovecot: Dovecot) -> str:
     """A user of `dovecot` with an empty mailbox."""
     return dovecot.new_user()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import grp
+import hashlib
 import imaplib
 import itertools
 import os
@@ -50,8 +51,9 @@ mail_location = maildir:{home}/mail/%u
 mail_max_userip_connections = 200
 passdb {{
   driver = passwd-file
-  args = scheme=PLAIN {home}/users
+  args = scheme=PLAIN {home}/users/%Mu
   result_failure = continue
+  result_internalfail = continue
 }}
 passdb {{
   driver = static
@@ -63,6 +65,9 @@ userdb {{
 }}
 service anvil {{
   chroot =
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
 }}
 service imap-login {{
   chroot =
@@ -107,7 +112,7 @@ class Dovecot:
         authority.cert_pem.write_to_path(str(self.ca_file))
         certificate = authority.issue_cert("localhost", "127.0.0.1")
         certificate.private_key_and_cert_chain_pem.write_to_path(str(self.home / "server.pem"))
-        (self.home / "users").write_text("")
+        (self.home / "users").mkdir()
         (self.home / "mail").mkdir()
         os.chown(self.home / "mail", self._owner, self._group)
         (self.home / "dovecot.conf").write_text(self._config())
@@ -167,8 +172,8 @@ class Dovecot:
     def set_password(self, user: str, password: str) -> None:
         """Give a user a password of their own."""
         secret = base64.b64encode(password.encode()).decode()
-        with (self.home / "users").open("a") as users:
-            users.write(f"{user}:{{PLAIN.B64}}{secret}\n")
+        name = hashlib.md5(user.encode()).hexdigest()  # a file for each: Dovecot looks at changes once a second
+        (self.home / "users" / name).write_text(f"{user}:{{PLAIN.B64}}{secret}\n")
 
     def url(self, user: str, folder: str = "INBOX", *, plain: bool = False) -> str:
         """The location of a folder."""

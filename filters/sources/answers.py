@@ -82,7 +82,7 @@ def copied(codes: Iterable[Any], asked: frozenset[int]) -> tuple[int, dict[int, 
             rb"(\d{1,10}) ([\d:,]{1,20000}) ([\d:,]{1,20000}) *", code if isinstance(code, bytes) else b""
         )
         old, new = (_expanded(match[2], len(asked)), _expanded(match[3], len(asked))) if match else ([], [])
-        if not match or len(old) != len(new) or not asked.issuperset(old):
+        if not match or not old or len(old) != len(new) or not asked.issuperset(old):
             return 0, {}
         validities.add(int(match[1]))
         pairs.update(zip(old, new, strict=True))

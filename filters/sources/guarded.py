@@ -236,9 +236,11 @@ class GuardedClient:
         self._wire.untagged_responses.clear()
         try:
             yield
-        except RefusedError:
+        except (RefusedError, UnicodeEncodeError) as error:  # nothing was sent
             self._wire.tagged_commands.clear()
-            raise
+            if isinstance(error, RefusedError):
+                raise
+            raise RefusedError("A command with characters beyond ASCII was not sent.") from None
         except LoginError:
             raise
         except (ServerError, *_LIBRARY_ERRORS) as error:
