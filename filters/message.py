@@ -22,8 +22,6 @@ from email.utils import parsedate_to_datetime
 from itertools import groupby, islice
 from typing import cast
 
-import mailparser
-
 from filters.errors import InputError
 from filters.html import read_page
 from filters.normal_form import normal
@@ -234,6 +232,8 @@ def _tree(headers: list[tuple[str, str]], body: bytes) -> Part:
     raw = fields.encode() + b"\n" + body
     _check_structure(b"\n" + raw)
     try:
+        import mailparser  # noqa: PLC0415  (0.02 s that only a process that parses should pay)
+
         tree: Part = mailparser.parse_from_bytes(raw).message
     except Exception:  # whatever it is, mail must not stop the run
         return email.message_from_bytes(raw)

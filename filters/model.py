@@ -65,7 +65,7 @@ class Model:
         found = []
         for feature, value in self.values(features).items():
             weight = value * sum(share * w for share, w in zip(shares, self.weights[feature], strict=True))
-            quote = features.named.get(feature) or feature.removeprefix("word:")
+            quote = features.named[feature] if feature in features.named else feature.removeprefix("word:")
             found.append(Evidence(feature, quote, round(weight, 4)))
         return sorted(found, key=lambda clue: (-abs(clue.weight), clue.feature))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from filters.errors import UsageError
-from filters.safe_text import safe_text
+from filters.safe_text import escaped, safe_text
 from filters.senders import OptOut, Sender
 from filters.sweep import Finding, Tally
 
@@ -177,10 +177,11 @@ def promotional_list(console: Console, findings: Sequence[Finding], title: str =
 
 
 def _why(finding: Finding) -> str:
-    quoted = [clue for clue in finding.evidence if clue["weight"] > 0 and clue["feature"].startswith("disclosure")]
-    if quoted:
-        return f"it says: “{safe_text(quoted[0]['quote'], _QUOTE_WIDTH)}”"
-    words = [clue["quote"] or clue["feature"] for clue in finding.evidence if clue["weight"] > 0]
+    speaking = [clue for clue in finding.evidence if clue["weight"] > 0 and clue["quote"]]
+    notices = [clue["quote"] for clue in speaking if clue["feature"].startswith(("disclosure", "notice"))]
+    if notices:
+        return f"it says: “{safe_text(max(notices, key=len), _QUOTE_WIDTH)}”"
+    words = list(dict.fromkeys(clue["quote"] for clue in speaking)) or [clue["feature"] for clue in finding.evidence]
     return "its clues: " + ", ".join(f"“{safe_text(word, 60)}”" for word in words[:4])
 
 
@@ -230,15 +231,13 @@ def trust_hint(console: Console, audit: Audit, sender: Sender) -> None:
     console.print()
 
 
-def say(console: Console, text: str, style: str = "") -> None:
-    """Print one line of safe text, wrapped at the width of a terminal, whole when piped."""
-    indent = len(text) - len(text.lstrip())
-    line = Text(" " * indent + safe_text(text.lstrip()), style=style)
-    if not console.is_terminal:
-        console.print(line, soft_wrap=True)
-        return
-    for part in line.wrap(console, console.width - (0 if not indent else 2)):
-        console.print(part)
+def say(console: Console, text: str, style: str = "", safe: Callable[[str], str] = safe_text) -> None:
+    """Print safe text: wrapped under its own indentation on a terminal, one line when piped."""
+    indent = len(text) - len(text.lstrip(" "))
+    line = Text(safe(text[indent:]), style=style)
+    wrapped = line.wrap(console, max(console.width - indent, 20)) if console.is_terminal else [line]
+    for part in wrapped or [line]:
+        console.print(Text(" " * indent) + part, soft_wrap=True)
 
 
 def table_for(console: Console) -> Table:
@@ -291,7 +290,7 @@ def opt_out_text(
     if not brief:
         _eras(console, sender)
         for advice in sender.advice:
-            say(console, f"  {advice.text}{f' {advice.url}' if advice.url else ''}")
+            say(console, f"  {advice.text}{f' {advice.url}' if advice.url else ''}", safe=escaped)
 
 
 def _route(console: Console, route: OptOut) -> None:
@@ -301,12 +300,12 @@ def _route(console: Console, route: OptOut) -> None:
     if route.steps:
         say(console, f"    {' > '.join(route.steps)}")
     if route.url:
-        say(console, f"    {route.url}", "cyan" if route.live else "dim")
-    say(console, f"    {route.note} (evidence: {route.checked}, grade {route.grade})".replace("  ", " "), "dim")
+        say(console, f"    {route.url}", "cyan" if route.live else "dim", safe=escaped)
+    say(console, f"    {route.note} (newest evidence: {route.checked}, grade {route.grade})", "dim")
 
 
 def _eras(console: Console, sender: Sender) -> None:
-    say(console, "What the sender said that it used to choose whom to write to", "bold")
+    say(console, f"What {sender.title} said that it uses to choose whom partners may write to", "bold")
     for era in sender.eras.values():
         if era.targeting or era.promise:
             say(
@@ -314,7 +313,7 @@ def _eras(console: Console, sender: Sender) -> None:
                 f"  {era.since or '?'} to {era.until or '?'} ({era.product}): {era.targeting or 'nothing said'}",
             )
             if era.promise:
-                say(console, f"    promised: “{era.promise}”")
+                say(console, f"    and promised: {era.promise}")
     console.print()
 
 
@@ -338,7 +337,7 @@ def _explain(console: Console, finding: Finding, sender: Sender) -> None:
     say(console, f"{category.title} ({category.name}): {verdict}, P(promotional) = {finding.probability:.4f}", "bold")
     say(console, f"  From: {finding.from_}")
     say(console, f"  Subject: {finding.subject}")
-    say(console, f"  Authenticity: {finding.authenticity}")
+    say(console, f"  Authenticity: {finding.authenticity}. {finding.authenticity_why}")
     say(console, f"  A run would {finding.action} it: {finding.reason}")
     say(console, "  Evidence (what each clue adds to the log-odds of this kind of mail):")
     for clue in finding.evidence:

@@ -43,6 +43,7 @@ class Finding:
     probability: float
     unsure: bool
     authenticity: str
+    authenticity_why: str
     action: str
     """"move" or "keep"."""
     reason: str
@@ -119,6 +120,7 @@ def _finding(
         probability=verdict["probability"],
         unsure=verdict["unsure"],
         authenticity=verdict["authenticity"]["state"],
+        authenticity_why=verdict["authenticity"]["why"],
         action=action,
         reason=reason,
         evidence=tuple(verdict["evidence"]),

@@ -74,7 +74,9 @@ def _show(out: Console, sample: Sample) -> None:
         _prompt(out, "unpitch undo --last")
         mailbox.undo_run(out, "", way_in, journal)
     with closing(way_in.open(sample.location, changes=False)) as source:
-        left = sum(seen.count if isinstance(seen, Passed) else 1 for seen in source.scan(Wanted((), lambda _: False)))
+        left = sum(
+            seen.count if isinstance(seen, Passed) else 1 for seen in source.scan(Wanted(("FROM",), lambda _: False))
+        )
     say(
         out,
         f"All {left} mails are back in the inbox." if left == sample.mails else f"Only {left} mails are in the inbox!",

@@ -7,8 +7,6 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
-from imapclient import imap_utf7
-
 from filters.errors import UsageError
 from filters.safe_text import safe_text
 
@@ -82,6 +80,8 @@ def _is_loopback(host: str) -> bool:
 
 def encoded(name: str) -> str:
     """A folder name in modified UTF-7 (RFC 3501, 5.1.3). Raises UsageError for lone surrogates."""
+    from imapclient import imap_utf7  # noqa: PLC0415  (brings the whole library, which local mail does not need)
+
     try:
         return bytes(imap_utf7.encode(name)).decode("ascii")
     except UnicodeError:
@@ -90,6 +90,8 @@ def encoded(name: str) -> str:
 
 def decoded(raw: str) -> str:
     """A folder name to show and to type; `raw` itself where it is not proper modified UTF-7, such as "R&D" (IC6)."""
+    from imapclient import imap_utf7  # noqa: PLC0415
+
     try:
         name = str(imap_utf7.decode(raw.encode("ascii")))
         return name if encoded(name) == raw else raw

@@ -8,7 +8,6 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from filters.sources import Source
-from filters.sources.imap import open_imap
 from filters.sources.local import open_local
 from filters.sources.location import encoded
 
@@ -21,6 +20,8 @@ def open_source(
     `password` gets the printable account and is called only for IMAP.
     """
     if location.lower().startswith(("imap://", "imaps://")):
+        from filters.sources.imap import open_imap  # noqa: PLC0415  (heavy, and not needed for files)
+
         return open_imap(location, password, changes=changes, ca_file=ca_file)
     return open_local(location, changes=changes, stdin=stdin)
 
