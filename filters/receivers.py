@@ -159,7 +159,7 @@ def _names(provider: Provider, name: str) -> bool:
 def _matches(pattern: str, name: str) -> bool:
     """Equal, or below the pattern's "*." on a label boundary."""
     name = name.lower().rstrip(".")
-    return name == pattern or (pattern.startswith("*.") and name.endswith(pattern[1:]) and name != pattern[1:])
+    return name == pattern or (pattern.startswith("*.") and name.endswith(pattern[1:]))
 
 
 def _received_by(value: str) -> str:

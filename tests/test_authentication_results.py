@@ -138,7 +138,11 @@ def test_what_stands_in_comments_quotes_and_other_clauses_is_no_method(value: st
     "value", ['o; dmarc="pass"', "o; dmarc=pa(x)ss", "o; dmarc=(pass)", "o; dmarc=", 'o; dmarc=p"as"s']
 )
 def test_a_result_is_a_plain_word(value: str) -> None:
-    assert all(method.result != "pass" for method in parse(value).methods)
+    assert all(method.result in ("", "pa") for method in parse(value).methods)
+
+
+def test_a_propertys_name_is_never_quoted() -> None:
+    assert parse('o; dkim=pass header."d"=a.example x=y').methods[0].properties == (("x", "y"),)
 
 
 def test_a_property_in_a_comment_is_none() -> None:
