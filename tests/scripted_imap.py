@@ -161,3 +161,65 @@ def answer_about(uid: int, raw: bytes, command: str) -> bytes:
         len(body),
         body,
     )
+
+
+class Tap:
+    """A listening wire between a client and a server on loopback: passes everything on, records what the client sends."""
+
+    def __init__(self, port: int) -> None:
+        self._server_port = port
+        self._sent: list[bytes] = []
+
+    def __enter__(self) -> Tap:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(5)
+
+    @property
+    def lines(self) -> list[str]:
+        """What was sent, line by line, without line ends."""
+        text = b"".join(self._sent).decode("latin-1")
+        assert text.endswith("\r\n")
+        return text.split("\r\n")[:-1]
+
+    def _accept(self) -> None:
+        threads = []
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                break
+            server = socket.create_connection(("127.0.0.1", self._server_port))
+            threads += [
+                threading.Thread(target=self._pump, args=pair, daemon=True)
+                for pair in ((client, server), (server, client))
+            ]
+            for thread in threads[-2:]:
+                thread.start()
+            threads.append(threading.Thread(target=self._closing, args=(threads[-2:], client, server), daemon=True))
+            threads[-1].start()
+        for thread in threads:
+            thread.join(5)
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                if sink.getpeername()[1] == self._server_port:
+                    self._sent.append(data)
+                sink.sendall(data)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+    def _closing(self, pumps: list[threading.Thread], *ends: socket.socket) -> None:
+        for pump in pumps:
+            pump.join()
+        for end in ends:
+            end.close()

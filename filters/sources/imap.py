@@ -180,9 +180,9 @@ class ImapSource:
         heads = self._read(self._session.home, uids, items)
         found: list[tuple[int, int | str]] = []
         for uid, head in heads.items():
-            if isinstance(head, str) or head.body is None:
-                found.append((uid, head if isinstance(head, str) else _PENDING))
-            elif test(head.body):
+            if isinstance(head, str):
+                found.append((uid, head))
+            elif test(head.body or b""):
                 found.append((uid, head.size if head.size >= 0 else "the server tells no size of it"))
         return found, len(heads) - len(found)
 
@@ -207,9 +207,8 @@ class ImapSource:
         if not uids:
             return {}
         try:
-            found: dict[int, Fetched | str] = dict(
-                self._session.ask(raw, partial(GuardedClient.fetch, uids=uids, items=items))
-            )
+            answers = self._session.ask(raw, partial(GuardedClient.fetch, uids=uids, items=items))
+            found: dict[int, Fetched | str] = {uid: one for uid, one in answers.items() if one.body is not None}
             missing = [uid for uid in uids if uid not in found]
             if missing:  # gone, or held back by the server? (IC13)
                 found |= dict.fromkeys(self._session.ask(raw, partial(GuardedClient.existing, uids=missing)), _PENDING)

@@ -69,7 +69,7 @@ class Session:
         return self.ask(raw, lambda _: self.at(raw))
 
     def lose_patience(self, error: ServerError) -> None:
-        """Count a failure; raise it when there were too many in a row."""
+        """Count a failure; raise ServerError, of the kind that nobody repeats, when there were too many in a row."""
         self._patience -= 1
         if self._patience < 0:
-            raise error
+            raise ServerError(f"{error} This happened again and again.")
