@@ -766,3 +766,23 @@ def test_real_forgeries_claim_and_are_not_verified(name: str, state: str) -> Non
     assert claims_to_be(raw.replace(b"\r\n", b"\n").partition(b"\n\n")[0], SENDER)
     for host in ("", *(receiver.host for receiver in RECEIVERS.values())):
         assert check(mail, SENDER, pinned_for(host)).state == state
+
+
+# --- written mail
+
+CORPUS = Path(__file__).parents[1] / "corpus"
+BY_CORPUS = (Authserv("mx.example.net", "above"),)
+
+
+@pytest.mark.parametrize(
+    ("folder", "claims", "state"),
+    [("linkedin", True, "verified"), ("forged", True, "forged"), ("elsewhere", False, "unverified")],
+)
+def test_the_corpus_is_what_its_folder_says(folder: str, claims: bool, state: str) -> None:
+    paths = sorted((CORPUS / folder).rglob("*.eml"))
+    assert paths
+    for path in paths:
+        raw = path.read_bytes()
+        mail = parse(raw)
+        assert claims_to_be(raw.partition(b"\n\n")[0], SENDER) is claims_to_be(mail, SENDER) is claims, path
+        assert check(mail, SENDER, BY_CORPUS).state == state, path
