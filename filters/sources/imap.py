@@ -24,6 +24,7 @@ from filters.sources import (
     identity_of,
 )
 from filters.sources.answers import Fetched
+from filters.sources.files import message_id_of
 from filters.sources.guarded import SEARCHABLE, Folder, GuardedClient, Opened, RejectedError
 from filters.sources.location import ImapLocation, decoded, encoded, parse_url
 from filters.sources.session import Session
@@ -37,8 +38,6 @@ _BATCH = 500
 _BODIES, _BODY_BYTES = 20, 8 * 1_048_576
 _SPECIAL = frozenset({"\\all", "\\drafts", "\\junk", "\\sent", "\\trash"})
 _ABSENT = frozenset({"\\noselect", "\\nonexistent"})
-_MESSAGE_ID = re.compile(r"(?im)^message-id[ \t]*:(.*(?:\n[ \t].*)*)")
-_HEADER_END = re.compile(rb"\n\r?\n")
 _PENDING = "pending: the server sent no usable text for it"
 
 
@@ -379,14 +378,6 @@ def _identity(found: Fetched) -> str:
     """The best identity there is (P25), but none without a Message-ID."""
     message_id = message_id_of(found.body or b"")
     return found.server_id or identity_of(found.body or b"", message_id) if message_id else ""
-
-
-def message_id_of(raw: bytes) -> str:
-    """The one Message-ID, with its angle brackets; "" when absent, double, or not fit to be searched for."""
-    block = _HEADER_END.split(raw[:HEADER_CAP], maxsplit=1)[0].replace(b"\r\n", b"\n").decode("latin-1")
-    found = _MESSAGE_ID.findall(block)
-    value = found[0].replace("\n", "").strip() if len(found) == 1 else ""
-    return value if re.fullmatch("<[^<>]+>", value) and SEARCHABLE.fullmatch(value) else ""
 
 
 def _batches(uids: Iterable[int], most: int) -> Iterator[list[int]]:
