@@ -64,14 +64,14 @@ class Reading:
 Named = Iterator[tuple[str, str]]
 
 
-def read(message: Message, sender: Sender) -> Features:
-    """All features of a message."""
+def read(message: Message, sender: Sender, templates: tuple[str, ...]) -> Features:
+    """All features of a message that shows these `templates` (see `templates_of`)."""
     text = _URL.sub(" ", f"{normal(message.subject)}\n{message.text}")
     folded = fold(text)
     cut, places = words(folded)[:WORD_CAP], spans(folded)
     hits = sender.hits(cut)
     found = sender.found(text, hits, places)
-    reading = Reading(message, sender, text, cut, places, hits, found, templates_of(message, sender))
+    reading = Reading(message, sender, text, cut, places, hits, found, templates)
     named: dict[str, str] = {}
     for function in NAMED:
         for feature, quote in function(reading):

@@ -10,7 +10,7 @@ from typing import Any
 from filters import model as models
 from filters import senders
 from filters.authenticity import Authenticity, Authserv, check, claims_to_be, seen_ids
-from filters.features import Evidence, read, templates_of
+from filters.features import Evidence, Features, read, templates_of
 from filters.message import MESSAGE_CAP, Message, parse
 from filters.model import Model
 from filters.safe_text import safe_text
@@ -49,13 +49,13 @@ def judge(message: Message, sender: Sender, model: Model, trusted: Sequence[Auth
     if never is not None:
         clue = Evidence(f"never:{never.name}", safe_text(" ".join((message.from_address, *names)), _QUOTE_WIDTH))
         return Verdict(never.name, 0.0, False, False, True, known, authenticity, (clue,))
-    features = read(message, sender)
-    chances = model.probabilities(features)
+    features = read(message, sender, names)
+    values = model.values(features)
+    chances = model.probabilities(values)
     promotional = [name for name in chances if sender.categories[name].promotional]
     category = max(chances, key=lambda name: (chances[name], name))
     probability = sum(chances[name] for name in promotional)
-    group = promotional if category in promotional else [category]
-    clues = model.contributions(features, group, chances)
+    clues = model.contributions(values, promotional if category in promotional else [category], chances)
     return Verdict(
         category=category,
         probability=probability,
@@ -64,12 +64,13 @@ def judge(message: Message, sender: Sender, model: Model, trusted: Sequence[Auth
         never=False,
         known=known,
         authenticity=authenticity,
-        evidence=tuple(_shown(clue) for clue in clues[:CLUES]),
+        evidence=tuple(_evidence(name, weight, features) for name, weight in clues[:CLUES]),
     )
 
 
-def _shown(clue: Evidence) -> Evidence:
-    return Evidence(safe_text(clue.feature), safe_text(clue.quote, _QUOTE_WIDTH), clue.weight)
+def _evidence(feature: str, weight: float, features: Features) -> Evidence:
+    quote = features.named[feature] if feature in features.named else feature.removeprefix("word:")
+    return Evidence(safe_text(feature), safe_text(quote, _QUOTE_WIDTH), weight)
 
 
 def worker(setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:

@@ -8,17 +8,18 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from operator import mul
 from pathlib import Path
 from typing import Any
 
 from filters.errors import InputError
-from filters.features import Evidence, Features
+from filters.features import Features
 
 SCHEMA = 1
 #: A model file of ours has 1 MB; anything much larger is not one.
 _FILE_CAP = 16 * 1024 * 1024
 #: Length of the block of word features against one named feature of length 1.
-WORDS_SCALE = 4.0
+WORDS_SCALE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,31 +44,31 @@ class Model:
         each = WORDS_SCALE / math.sqrt(len(known)) if known else 0.0
         return values | dict.fromkeys(known, each)
 
-    def probabilities(self, features: Features) -> dict[str, float]:
-        """P(category), summing to 1."""
+    def probabilities(self, values: dict[str, float]) -> dict[str, float]:
+        """P(category), summing to 1, of a feature vector."""
+        rows: dict[float, list[tuple[float, ...]]] = {}
+        for feature, value in values.items():  # words share one value: adding rows up first is ten times as fast
+            rows.setdefault(value, []).append(self.weights[feature])
         scores = list(self.bias)
-        for feature, value in self.values(features).items():
-            scores = [score + weight * value for score, weight in zip(scores, self.weights[feature], strict=True)]
+        for value, group in rows.items():
+            scores = [
+                score + value * total for score, total in zip(scores, map(sum, zip(*group, strict=True)), strict=True)
+            ]
         top = max(scores)
         powers = [math.exp(score - top) for score in scores]
         total = sum(powers)
         return dict(zip(self.categories, (power / total for power in powers), strict=True))
 
     def contributions(
-        self, features: Features, chosen: Iterable[str], probabilities: dict[str, float]
-    ) -> list[Evidence]:
+        self, values: dict[str, float], chosen: Iterable[str], probabilities: dict[str, float]
+    ) -> list[tuple[str, float]]:
         """What each feature adds to the log-odds of `chosen` against the rest, strongest first.
 
         Within both groups, categories count by their probability: what separates the verdict from its nearest rivals.
         """
-        inside = frozenset(chosen)
-        shares = _shares(self.categories, probabilities, inside)
-        found = []
-        for feature, value in self.values(features).items():
-            weight = value * sum(share * w for share, w in zip(shares, self.weights[feature], strict=True))
-            quote = features.named[feature] if feature in features.named else feature.removeprefix("word:")
-            found.append(Evidence(feature, quote, round(weight, 4)))
-        return sorted(found, key=lambda clue: (-abs(clue.weight), clue.feature))
+        shares = _shares(self.categories, probabilities, frozenset(chosen))
+        found = [(name, round(value * sum(map(mul, shares, self.weights[name])), 4)) for name, value in values.items()]
+        return sorted(found, key=lambda clue: (-abs(clue[1]), clue[0]))
 
 
 def _shares(categories: tuple[str, ...], probabilities: dict[str, float], inside: frozenset[str]) -> list[float]:

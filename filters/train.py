@@ -19,7 +19,7 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from filters.features import Features, read
+from filters.features import Features, read, templates_of
 from filters.message import parse
 from filters.model import SCHEMA, Model
 from filters.safe_text import safe_text
@@ -36,7 +36,7 @@ class Recipe:
     """A word is a feature from so many mails on ..."""
     fewest_authors: int = 2
     """... of so many authors: names and one author's habits drop out."""
-    threshold: float = 0.8
+    threshold: float = 0.75
     unsure: float = 0.3
     decimals: int = 4
 
@@ -56,10 +56,16 @@ def read_corpus(root: Path, sender: Sender) -> list[Example]:
     examples = []
     for path in sorted(root.glob("*/*.eml")):
         raw = path.read_bytes()
-        variants = tuple(read(parse(variant), sender) for variant in carriers(raw))
+        variants = tuple(features_of(variant, sender) for variant in carriers(raw))
         author = path.stem.split("-")[2]
         examples.append(Example(f"{path.parent.name}/{path.name}", path.parent.name, author, variants))
     return examples
+
+
+def features_of(raw: bytes, sender: Sender) -> Features:
+    """The features of one mail."""
+    message = parse(raw)
+    return read(message, sender, templates_of(message, sender))
 
 
 def carriers(raw: bytes) -> list[bytes]:
@@ -183,7 +189,7 @@ def cross_validate(examples: Sequence[Example], recipe: Recipe) -> list[Judged]:
     for author in sorted({example.author for example in examples}):
         model, _ = fit([example for example in examples if example.author != author], recipe, {})
         judged += [
-            Judged(example, model.probabilities(example.variants[0]))
+            Judged(example, model.probabilities(model.values(example.variants[0])))
             for example in examples
             if example.author == author
         ]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import mails
 
 from filters import senders
-from filters.features import Features, read
-from filters.message import parse
+from filters.features import Features
+from filters.train import features_of
 
 
 def features(raw: bytes) -> Features:
-    return read(parse(raw), senders.load())
+    return features_of(raw, senders.load())
 
 
 def test_a_disclosure_is_evidence_and_quotes_the_mail() -> None:

@@ -30,7 +30,7 @@ def write(path: Path, data: object) -> Path:
 
 def test_probabilities_are_a_softmax_of_the_weighted_features(tmp_path: Path) -> None:
     model = load(write(tmp_path / "m.json", GOOD))
-    chances = model.probabilities(Features({"sign": "", "unknown": ""}, frozenset({"word:buy", "word:never"})))
+    chances = model.probabilities(model.values(Features({"sign": "", "unknown": ""}, frozenset({"word:buy", "word:never"}))))
     assert chances["ad"] == pytest.approx(1 / (1 + 2.718281828459045 ** -(2 + 2 * WORDS_SCALE)))
     assert sum(chances.values()) == pytest.approx(1)
 
@@ -38,9 +38,10 @@ def test_probabilities_are_a_softmax_of_the_weighted_features(tmp_path: Path) ->
 def test_contributions_add_up_to_the_log_odds_of_two_categories(tmp_path: Path) -> None:
     model = load(write(tmp_path / "m.json", GOOD))
     features = Features({"sign": "here"}, frozenset({"word:buy", "word:hello"}))
-    clues = model.contributions(features, ["ad"], model.probabilities(features))
-    assert sum(clue.weight for clue in clues) == pytest.approx(2.0, abs=1e-3)
-    assert {clue.quote for clue in clues} == {"here", "buy", "hello"}
+    values = model.values(features)
+    clues = model.contributions(values, ["ad"], model.probabilities(values))
+    assert sum(weight for _, weight in clues) == pytest.approx(2.0, abs=1e-3)
+    assert {name for name, _ in clues} == {"sign", "word:buy", "word:hello"}
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_the_plain_arithmetic_equals_scikit_learns(tmp_path: Path) -> None:
     ours = models.load(path)
     rows = [variant for example in examples()[::3] for variant in example.variants]
     theirs = classifier.predict_proba(matrix_of(rows, model, sorted(model.weights)))
-    plain = np.array([[ours.probabilities(row)[name] for name in ours.categories] for row in rows])
+    plain = np.array([[ours.probabilities(ours.values(row))[name] for name in ours.categories] for row in rows])
     assert np.abs(plain - theirs).max() < 1e-9
 
 

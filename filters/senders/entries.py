@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 ACTIONS = frozenset({"move", "keep", "never"})
 GRADES = frozenset("ABCD")
-KINDS = frozenset({"product", "marketing", "support", "paid", "why", "kept", "limit", "stop", "terms"})
+KINDS = frozenset({"product", "marketing", "support", "paid", "why", "kept", "limit", "shown", "stop", "terms"})
 REGIONS = frozenset({"any", "eu", "other"})
 SECRECIES = frozenset({"login", "personal", "harmless"})
 STRENGTHS = frozenset({"decisive", "strong", "weak"})

@@ -4,24 +4,25 @@ one of them that somebody pays."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from filters.normal_form import fold, normal, words
 from filters.senders.entries import Statement
 
 #: The kind of statement without which nothing is a notice.
 PAID = "paid"
-#: Words of the text within which the statements of one notice stand: about four sentences.
-WINDOW = 60
+#: Words of the text within which the statements of one notice stand: about three sentences.
+WINDOW = 45
 #: Words that may stand between two words of a pattern.
 _GAP = 2
-#: Letters of the shortest beginning ("paga*"); shorter words are looked up as they are.
-_SHORTEST = 3
 
 Pattern = tuple[tuple[str, bool], ...]
-#: The vocabulary: first word (or its beginning) to the patterns that begin with it, and the kind of each.
-Vocabulary = dict[str, tuple[tuple[Pattern, str], ...]]
+#: Patterns with the kind of statement that each makes.
+Patterns = tuple[tuple[Pattern, str], ...]
+#: What a word may begin.
+Vocabulary = Callable[[str], Patterns]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +35,21 @@ class Notice:
 
 
 def vocabulary(statements: Iterable[Statement]) -> Vocabulary:
-    """Arrange the patterns for one look at each word."""
-    found: dict[str, list[tuple[Pattern, str]]] = defaultdict(list)
+    """The patterns, ready to be looked up by the word that they begin with."""
+    known: dict[str, list[tuple[Pattern, str]]] = defaultdict(list)
     for statement in statements:
         for text in statement.words:
-            pattern = tuple(
-                (word, part.endswith("*")) for part in text.split() for word in _last_whole(part.removesuffix("*"))
-            )
-            found[pattern[0][0]].append((pattern, statement.kind))
-    return {first: tuple(patterns) for first, patterns in found.items()}
+            pattern = tuple((word, part.endswith("*")) for part in text.split() for word in words(fold(normal(part))))
+            known[pattern[0][0]].append((pattern, statement.kind))
+    lengths = sorted({len(first) for first, patterns in known.items() if any(pattern[0][1] for pattern, _ in patterns)})
 
+    @lru_cache(maxsize=50_000)
+    def begun_by(word: str) -> Patterns:
+        shorter = [word[:length] for length in lengths if length < len(word)]
+        longer = (one for first in shorter for one in known.get(first, ()) if one[0][0][1])
+        return (*known.get(word, ()), *longer)
 
-def _last_whole(part: str) -> list[str]:
-    return words(fold(normal(part)))
+    return begun_by
 
 
 def find_notice(cut: Sequence[str], known: Vocabulary, masked: Sequence[bool]) -> Notice | None:
@@ -67,23 +70,14 @@ def find_notice(cut: Sequence[str], known: Vocabulary, masked: Sequence[bool]) -
     return best
 
 
-def _hits(cut: Sequence[str], known: Vocabulary, masked: Sequence[bool]) -> Iterable[tuple[int, int, str]]:
-    beginnings: dict[str, list[tuple[Pattern, str]]] = {}
-    for at, word in enumerate(cut):
-        if word not in beginnings:
-            beginnings[word] = _beginning(word, known)
-        for pattern, kind in beginnings[word]:
-            last = _match(cut, at, pattern)
-            if last >= 0 and not masked[at]:
-                yield at, last, kind
-
-
-def _beginning(word: str, known: Vocabulary) -> list[tuple[Pattern, str]]:
-    shorter = (word[:length] for length in range(_SHORTEST, len(word)))
-    return [
-        *known.get(word, ()),
-        *((pattern, kind) for first in shorter for pattern, kind in known.get(first, ()) if pattern[0][1]),
-    ]
+def _hits(cut: Sequence[str], known: Vocabulary, masked: Sequence[bool]) -> Iterator[tuple[int, int, str]]:
+    """First and last word of each statement, and its kind."""
+    for at, patterns in enumerate(map(known, cut)):
+        if patterns and not masked[at]:
+            for pattern, kind in patterns:
+                last = _match(cut, at, pattern)
+                if last >= 0:
+                    yield at, last, kind
 
 
 def _match(cut: Sequence[str], at: int, pattern: Pattern) -> int:
