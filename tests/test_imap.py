@@ -280,8 +280,8 @@ def test_a_message_of_more_than_a_mebibyte_is_cut_and_says_its_size(dovecot: Dov
         mail(1),
         mail(1).replace(b"\r\n", b"\n"),
         b"\xef\xbb\xbf" + mail(1),
-        mail(1, more="X-Long: " + "x" * 70_000),
-        mail(1, more="\r\n".join(f"X-{n}: {'y' * 900}" for n in range(100))),
+        mail(1, more="X-Long: " + "x" * 65_000),
+        mail(1, more="\r\n".join(f"X-{n}: {'y' * 900}" for n in range(70))),
         b"From: a@ads.example\r\nMessage-ID: <1@ads.example>\r\n",
     ],
     ids=["plain", "lf", "bom", "long line", "long block", "no body"],
@@ -300,6 +300,17 @@ def test_a_message_has_one_identity_wherever_it_is_looked_at(dovecot: Dovecot, u
         assert source.find("INBOX", found.identity, "<1@ads.example>") == []
         assert source.find("Nowhere", found.identity, "<1@ads.example>") == []
         assert source.find("Elsewhere", found.identity + "0", "<1@ads.example>") == []
+
+
+def test_t9_a_header_block_without_end_is_not_read(dovecot: Dovecot, user: str) -> None:
+    dovecot.deliver(user, mail(1, more="\r\n".join(f"X-{n}: {'y' * 900}" for n in range(80))))
+    dovecot.deliver(user, mail(2))
+    with opened(dovecot, user) as source:
+        bad, good = source.scan(ALL)
+        assert isinstance(bad, Unreadable)
+        assert bad.reason == "header block over 64 KiB"
+        assert isinstance(good, Mail)
+        assert source.look([bad.place])[bad.place].identity
 
 
 @pytest.mark.parametrize("message_id", ['<"quoted"@ads.example>', "<back\\slash@ads.example>", "<" + 247 * "a" + ">"])
@@ -587,7 +598,7 @@ def test_ic16_a_candidate_whose_size_is_no_number_is_unreadable() -> None:
 
 
 def test_more_text_than_asked_for_is_cut() -> None:
-    long = b"* 9 FETCH (UID 9 FLAGS () RFC822.SIZE 2000000 BODY[] {2000000}\r\n" + 2_000_000 * b"x" + b")\r\n"
+    long = b"* 9 FETCH (UID 9 FLAGS () RFC822.SIZE 2000000 BODY[] {2000000}\r\n" + (1_000_000 * b"\r\n") + b")\r\n"
     with scripted(_bodies(lambda uid, usual: long if uid == 9 else usual)) as (source, _):
         (found,) = [one for one in mails_of(source) if uid_of(one.place) == 9]
         assert (len(found.raw), found.size, found.truncated) == (MESSAGE_CAP, 2_000_000, True)

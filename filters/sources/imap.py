@@ -38,6 +38,7 @@ _BATCH = 500
 _BODIES, _BODY_BYTES = 20, 8 * 1_048_576
 _SPECIAL = frozenset({"\\all", "\\drafts", "\\junk", "\\sent", "\\trash"})
 _ABSENT = frozenset({"\\noselect", "\\nonexistent"})
+_BLANK_LINE = re.compile(rb"\n\r?\n")
 _PENDING = "pending: the server sent no usable text for it"
 
 
@@ -190,13 +191,11 @@ class ImapSource:
         mails = self._read(self._session.home, [uid for uid, size in chunk if isinstance(size, int)], items)
         for uid, size in chunk:
             found = size if isinstance(size, str) else mails.get(uid)
-            if found is None:
-                continue  # somebody took it away meanwhile (N16)
             place = self._place(self.folder, self._session.validity, uid)
-            if isinstance(found, str) or not found.body or found.size < 0:
-                yield Unreadable(place, found if isinstance(found, str) else _PENDING)
-            else:
-                yield Mail(place, found.body[:MESSAGE_CAP], found.size, found.flags, _identity(found))
+            if isinstance(found, str):
+                yield Unreadable(place, found)
+            elif found:  # else somebody took it away meanwhile (N16)
+                yield _mail(place, found)
 
     def _read(self, raw: str, uids: Sequence[int], items: str) -> dict[int, Fetched | str]:
         """FETCH, by halves where it fails, so that one bad message costs only itself (IC5, IC10, N19).
@@ -368,6 +367,15 @@ def _uids_of(places: Iterable[Place], folder: str, validity: int) -> dict[int, P
         if match and place.folder == folder and int(match[1]) == validity and int(match[2]):
             found[int(match[2])] = place
     return found
+
+
+def _mail(place: Place, found: Fetched) -> Mail | Unreadable:
+    raw = (found.body or b"")[:MESSAGE_CAP]
+    if not raw or found.size < 0:
+        return Unreadable(place, _PENDING)
+    if len(raw) > HEADER_CAP + 4 and not _BLANK_LINE.search(raw, 0, HEADER_CAP + 4):
+        return Unreadable(place, f"header block over {HEADER_CAP // 1024} KiB")
+    return Mail(place, raw, found.size, found.flags, _identity(found))
 
 
 def _look(found: Fetched | str) -> Look:
