@@ -15,10 +15,12 @@ from itertools import pairwise
 
 from filters.message import Message
 from filters.normal_form import fold, normal, spans, words
-from filters.senders import Disclosure, Footer, Found, Hit, Sender, is_quoted
+from filters.senders import Disclosure, Footer, Hit, Sender, quotations
 
 #: Words of the visible text that are looked at; the longest real job alert has about 9,000.
 WORD_CAP = 20_000
+#: The feature of any notice on a paid message; others, with the same beginning, say how much it tells.
+NOTICE = "notice_paid"
 _LONGEST_WORD = 30
 #: A footer's lines of a few words ("Unsubscribe", "Help"), and how many of them stand beside a line that is known.
 _FOOTER_WORDS, _FOOTER_REACH = 4, 3
@@ -45,20 +47,14 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A message as the feature functions see it."""
+    """A message as the feature functions see it: `cut` are the words of `text`, `hits` the known phrases among them."""
 
     message: Message
     sender: Sender
     text: str
     cut: list[str]
-    places: list[tuple[int, int]]
     hits: list[Hit]
-    found: tuple[Found, ...]
     templates: tuple[str, ...]
-
-    def quote(self, found: Found) -> str:
-        """The words of the mail in which a phrase was found."""
-        return self.text[found.start : found.end]
 
 
 Named = Iterator[tuple[str, str]]
@@ -67,11 +63,8 @@ Named = Iterator[tuple[str, str]]
 def read(message: Message, sender: Sender, templates: tuple[str, ...]) -> Features:
     """All features of a message that shows these `templates` (see `templates_of`)."""
     text = _URL.sub(" ", f"{normal(message.subject)}\n{message.text}")
-    folded = fold(text)
-    cut, places = words(folded)[:WORD_CAP], spans(folded)
-    hits = sender.hits(cut)
-    found = sender.found(text, hits, places)
-    reading = Reading(message, sender, text, cut, places, hits, found, templates)
+    cut = words(fold(text))[:WORD_CAP]
+    reading = Reading(message, sender, text, cut, sender.hits(cut), templates)
     named: dict[str, str] = {}
     for function in NAMED:
         for feature, quote in function(reading):
@@ -90,12 +83,14 @@ def disclosures(reading: Reading) -> Named:
 
     Several sentences that do not overlap are stronger than each: one alone may stand in other mail too.
     """
+    hits = [hit for hit in reading.hits if isinstance(hit[-1], Disclosure)]
+    places = spans(fold(reading.text)) if hits else []
     ends: dict[str, list[int]] = {}
-    for found in reading.found:
+    for found in reading.sender.found(reading.text, hits, places):
         entry = found.entry
         if not isinstance(entry, Disclosure):
             continue
-        quote = reading.quote(found)
+        quote = reading.text[found.start : found.end]
         if found.quoted:
             yield f"disclosure_quoted:{entry.category}", quote
         elif entry.guess:
@@ -109,24 +104,39 @@ def disclosures(reading: Reading) -> Named:
 
 
 def notices(reading: Reading) -> Named:
-    """A notice on a paid message in words that nobody has listed: how many kinds of statement it makes."""
-    notice = reading.sender.notice(reading.cut, _in_footer(reading))
+    """A notice on a paid message in words that nobody has listed: how many telling kinds of statement it makes."""
+    if not reading.sender.states_payment(reading.cut):
+        return
+    places = spans(fold(reading.text))[:WORD_CAP]
+    masked = [
+        line or quoted for line, quoted in zip(_in_footer(reading, places), _in_quotation(reading, places), strict=True)
+    ]
+    notice = reading.sender.notice(reading.cut, masked)
     if notice is None:
         return
-    start, end = reading.places[notice.first][0], reading.places[notice.last][1]
-    quote = reading.text[start:end]
-    if is_quoted(reading.text, start, end):
-        yield "notice_quoted", quote
-        return
-    for number in range(1, min(len(notice.kinds), 5) + 1):
-        yield f"notice_{number}", quote
+    quote = reading.text[places[notice.first][0] : places[notice.last][1]]
+    yield NOTICE, quote
+    for number in range(1, notice.telling + 1):
+        yield f"notice_telling_{number}", quote
+    if notice.telling and notice.kinds & {"stop", "terms"}:
+        yield "notice_way_out", quote
 
 
-def _in_footer(reading: Reading) -> list[bool]:
+def _in_quotation(reading: Reading, places: list[tuple[int, int]]) -> list[bool]:
+    """Of each word, whether the writer quotes or forwards it."""
+    masked = [False] * len(places)
+    starts = [start for start, _ in places]
+    for start, end in quotations(reading.text):
+        first, last = bisect_left(starts, start), bisect_left(starts, end)
+        masked[first:last] = [True] * (last - first)
+    return masked
+
+
+def _in_footer(reading: Reading, places: list[tuple[int, int]]) -> list[bool]:
     """Of each word, whether it stands in a footer line, or in a line of a few words beside one: those tell of unsubscribing and
     of reasons in all mail."""
     ends = [match.start() for match in _LINE_END.finditer(reading.text)]
-    line_of = [bisect_left(ends, start) for start, _ in reading.places]
+    line_of = [bisect_left(ends, start) for start, _ in places]
     lengths = Counter(line_of)
     footer = {line_of[first] for first, _, _, entry in reading.hits if isinstance(entry, Footer)}
     for _ in range(_FOOTER_REACH):
@@ -137,9 +147,9 @@ def _in_footer(reading: Reading) -> list[bool]:
 
 def footers(reading: Reading) -> Named:
     """The footer names the kind of mail."""
-    for found in reading.found:
-        if not isinstance(found.entry, Disclosure) and not found.quoted and found.entry.category:
-            yield f"footer:{found.entry.category}", reading.quote(found)
+    for *_, entry in reading.hits:
+        if isinstance(entry, Footer) and entry.category:
+            yield f"footer:{entry.category}", entry.text
 
 
 def stream(reading: Reading) -> Named:

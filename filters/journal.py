@@ -42,7 +42,7 @@ CREATE TABLE move (
 );
 CREATE INDEX move_run ON move (run);
 CREATE INDEX move_open ON move (account, src) WHERE state IN ('planned', 'sent', 'copied', 'removing');
-CREATE INDEX move_target ON move (account, dst) WHERE state = 'done';
+CREATE INDEX move_target ON move (account, dst, identity) WHERE state = 'done';
 CREATE TABLE kept (account TEXT NOT NULL, identity TEXT NOT NULL, ts TEXT NOT NULL, PRIMARY KEY (account, identity))
     WITHOUT ROWID;
 """
@@ -303,9 +303,9 @@ class Journal:
             "account = ? AND src = ? AND state IN ('planned', 'sent', 'copied', 'removing')", account, folder
         )
 
-    def arrived(self, account: str, folder: str) -> frozenset[Place]:
-        """Places in a folder that are known to be those of moved messages."""
-        done = self._moves("account = ? AND dst = ? AND state = 'done'", account, folder)
+    def arrived(self, account: str, folder: str, identity: str) -> frozenset[Place]:
+        """Places in a folder that are known to be those of moved messages with this identity."""
+        done = self._moves("account = ? AND dst = ? AND identity = ? AND state = 'done'", account, folder, identity)
         return frozenset(move.moved_to for move in done if move.moved_to)
 
     def _moves(self, condition: str, *values: Any) -> list[Move]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from filters import model as models
 from filters import senders
 from filters.authenticity import Authenticity, Authserv, check, claims_to_be, seen_ids
-from filters.features import Evidence, Features, read, templates_of
+from filters.features import NOTICE, Evidence, Features, read, templates_of
 from filters.message import MESSAGE_CAP, Message, parse
 from filters.model import Model
 from filters.safe_text import safe_text
@@ -27,6 +27,7 @@ class Verdict:
 
     `probability` is P(promotional), the sum over the promotional categories; `category` is the most probable one.
     `never`: the sender's data say that such mail is never moved, whatever a model thinks of it.
+    `several`: the mail holds several messages, so that it cannot be advertising as a whole.
     `known`: the address is one that the sender is known to send from; employees' addresses are not.
     """
 
@@ -36,6 +37,7 @@ class Verdict:
     unsure: bool
     never: bool
     known: bool
+    several: bool
     authenticity: Authenticity
     evidence: tuple[Evidence, ...]
 
@@ -48,10 +50,13 @@ def judge(message: Message, sender: Sender, model: Model, trusted: Sequence[Auth
     never = sender.never(message.from_address, names)
     if never is not None:
         clue = Evidence(f"never:{never.name}", safe_text(" ".join((message.from_address, *names)), _QUOTE_WIDTH))
-        return Verdict(never.name, 0.0, False, False, True, known, authenticity, (clue,))
+        return Verdict(never.name, 0.0, False, False, True, known, False, authenticity, (clue,))
     features = read(message, sender, names)
     values = model.values(features)
     chances = model.probabilities(values)
+    several = sender.holds_several(message.subject)
+    if several:
+        chances = without(chances, sender.promotional)
     promotional = [name for name in chances if sender.categories[name].promotional]
     category = max(chances, key=lambda name: (chances[name], name))
     probability = sum(chances[name] for name in promotional)
@@ -63,9 +68,25 @@ def judge(message: Message, sender: Sender, model: Model, trusted: Sequence[Auth
         unsure=model.unsure <= probability < model.threshold,
         never=False,
         known=known,
+        several=several,
         authenticity=authenticity,
-        evidence=tuple(_evidence(name, weight, features) for name, weight in clues[:CLUES]),
+        evidence=tuple(_evidence(name, weight, features) for name, weight in _merged(clues)[:CLUES]),
     )
+
+
+def without(chances: dict[str, float], categories: Collection[str]) -> dict[str, float]:
+    """The probabilities given that it is none of these categories."""
+    rest = sum(chance for name, chance in chances.items() if name not in categories)
+    return {name: 0.0 if name in categories else chance / rest for name, chance in chances.items()}
+
+
+def _merged(clues: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
+    """One clue for a notice, however many things it states; strongest first."""
+    found: dict[str, float] = {}
+    for name, weight in clues:
+        key = NOTICE if name.startswith(NOTICE.partition("_")[0] + "_") else name
+        found[key] = round(found.get(key, 0.0) + weight, 4)
+    return sorted(found.items(), key=lambda clue: (-abs(clue[1]), clue[0]))
 
 
 def _evidence(feature: str, weight: float, features: Features) -> Evidence:

@@ -158,7 +158,7 @@ def _unclaimed(source: Source, journal: Journal, folder: str, group: Sequence[Mo
     found = source.find(folder, first.identity, first.message_id, first.uidnext_before) or source.find(
         folder, first.identity, first.message_id
     )
-    arrived = journal.arrived(source.account, folder) - {row.moved_to for row in group}
+    arrived = journal.arrived(source.account, folder, first.identity)
     return [place for place in found if place not in arrived and not _was_there(place, first)]
 
 
@@ -246,9 +246,8 @@ def _places(source: Source, journal: Journal, rows: Sequence[Move]) -> tuple[dic
     known = ((row, row.moved_to, looks.get(row.moved_to)) for row in rows if row.moved_to)
     places = {row.id: place for row, place, look in known if look and look.identity == row.identity}
     reasons: dict[int, str] = {}
-    taken = set(places.values())
     for (folder, _), group in _grouped(row for row in rows if row.id not in places):
-        found = [place for place in _unclaimed(source, journal, folder, group) if place not in taken]
+        found = _unclaimed(source, journal, folder, group)
         if len(found) == len(group):
             places |= {row.id: place for row, place in zip(group, found, strict=True)}
         else:

@@ -178,9 +178,10 @@ def promotional_list(console: Console, findings: Sequence[Finding], title: str =
 
 def _why(finding: Finding) -> str:
     speaking = [clue for clue in finding.evidence if clue["weight"] > 0 and clue["quote"]]
-    notices = [clue["quote"] for clue in speaking if clue["feature"].startswith(("disclosure", "notice"))]
-    if notices:
-        return f"it says: “{safe_text(max(notices, key=len), _QUOTE_WIDTH)}”"
+    for kind in ("disclosure_decisive", "disclosure_guess_decisive", "notice", "disclosure"):
+        said = [clue["quote"] for clue in speaking if clue["feature"].startswith(kind)]
+        if said:
+            return f"it says: “{safe_text(said[0], _QUOTE_WIDTH)}”"
     words = list(dict.fromkeys(clue["quote"] for clue in speaking)) or [clue["feature"] for clue in finding.evidence]
     return "its clues: " + ", ".join(f"“{safe_text(word, 60)}”" for word in words[:4])
 

@@ -146,6 +146,8 @@ def decide(mail: Mail, verdict: dict[str, Any], advertising: bool, policy: Polic
         return "keep", f"looks forged: {authenticity['why']}"
     if verdict["never"]:
         return "keep", "such mail is never moved"
+    if verdict["several"]:
+        return "keep", "it holds several messages, and some may be wanted"
     if verdict["unsure"]:
         return "keep", f"unsure: {chance}"
     if advertising and not verdict["promotional"]:

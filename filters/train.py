@@ -49,6 +49,8 @@ class Example:
     category: str
     author: str
     variants: tuple[Features, ...]
+    several: bool = False
+    """It holds several messages: by data no advertising as a whole, whatever the model says (`judge`)."""
 
 
 def read_corpus(root: Path, sender: Sender) -> list[Example]:
@@ -58,7 +60,8 @@ def read_corpus(root: Path, sender: Sender) -> list[Example]:
         raw = path.read_bytes()
         variants = tuple(features_of(variant, sender) for variant in carriers(raw))
         author = path.stem.split("-")[2]
-        examples.append(Example(f"{path.parent.name}/{path.name}", path.parent.name, author, variants))
+        several = sender.holds_several(parse(raw).subject)
+        examples.append(Example(f"{path.parent.name}/{path.name}", path.parent.name, author, variants, several))
     return examples
 
 
@@ -175,6 +178,8 @@ class Judged:
 
     def promotional(self, sender: Sender) -> float:
         """P(promotional)."""
+        if self.example.several:
+            return 0.0
         return sum(chance for name, chance in self.chances.items() if sender.categories[name].promotional)
 
     @property

@@ -130,8 +130,8 @@ def test_open_moves_are_those_out_of_this_folder_of_this_account(journal: Journa
         journal.record([Change(moves[0].id, "done", moved_to=arrived(12))])
     assert [move.place.key for move in journal.open_moves(ACCOUNT, "INBOX")] == ["5:2", "5:3"]
     assert journal.open_moves("/home/ann/Maildir", "INBOX") == []
-    assert journal.arrived(ACCOUNT, "Ads") == {arrived(12)}
-    assert journal.arrived(ACCOUNT, "INBOX") == frozenset()
+    assert journal.arrived(ACCOUNT, "Ads", "sha256:1") == {arrived(12)}
+    assert journal.arrived(ACCOUNT, "Ads", "sha256:2") == journal.arrived(ACCOUNT, "INBOX", "sha256:1") == frozenset()
 
 
 def test_what_was_taken_back_is_kept_for_its_account(journal: Journal, path: Path) -> None:

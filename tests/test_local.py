@@ -5,10 +5,14 @@ from __future__ import annotations
 import io
 import os
 import stat
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain, pairwise, repeat
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -404,6 +408,39 @@ def test_a_target_that_is_gone_by_then_costs_nothing(box: Path) -> None:
     with pytest.raises(TargetError, match="Nothing was moved"):
         source.move([mail.place for mail in mails(source)], target)
     assert names(box) == ["cur/1.a:2,"]
+
+
+@contextmanager
+def just_before_a_rename(action: Callable[[], object]) -> Iterator[None]:
+    """Do something between the last look of our process and what it does then."""
+
+    def watch(_frame: FrameType, event: str, called: Any) -> None:
+        if event == "c_call" and called.__name__ == "rename":
+            sys.setprofile(None)
+            action()
+
+    sys.setprofile(watch)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+
+
+def test_a_message_that_vanishes_in_the_last_moment_is_not_called_moved(box: Path) -> None:
+    make_maildir(box, "cur/1.a:2,", "cur/2.b:2,")
+    source = opened(box, changes=True)
+    places, target = [mail.place for mail in mails(source)], source.prepare("Ads")
+    with just_before_a_rename((box / "cur" / "1.a:2,").unlink):
+        assert list(source.move(places, target)) == places[1:]
+
+
+def test_a_message_that_is_marked_in_the_last_moment_is_moved_with_its_mark(box: Path) -> None:
+    make_maildir(box, "new/1.a")
+    source = opened(box, changes=True)
+    places, target = [mail.place for mail in mails(source)], source.prepare("Ads")
+    with just_before_a_rename(lambda: os.replace(box / "new" / "1.a", box / "cur" / "1.a:2,S")):
+        assert list(source.move(places, target)) == places
+    assert names(box / ".Ads") == ["cur/1.a:2,S"]
 
 
 # --- hostile bytes

@@ -566,6 +566,16 @@ def test_a_copy_that_was_in_the_target_before_is_not_taken_for_ours(dovecot: Dov
         assert [row.state for row in reconcile(source, journal)] == ["vanished"]
 
 
+def test_one_alike_that_an_earlier_run_moved_is_not_taken_for_ours(box: Box, path: Path) -> None:
+    clean(box, path)
+    box.deliver(TWO, "S")
+    with pytest.raises(ServerError):
+        clean(box, path, lambda source: Watched(source, before=at("move", _break)))
+    assert len(clean(box, path).moved) == 1
+    assert box.where(TWO) == [".Ads", ".Ads"]
+    assert "doubt" not in states(path)
+
+
 def test_a_message_that_cannot_be_read_just_now_stays_open(tmp_path: Path, path: Path) -> None:
     box = _maildir(tmp_path / "mail")
     box.deliver(ONE, "S")
@@ -598,8 +608,12 @@ def test_taken_back_after_the_target_was_numbered_anew(dovecot: Dovecot, path: P
     for raw in (ONE, FRIEND, ONE, TWO):
         box.deliver(raw, "S")
     before = box.content()
+    for _ in range(5):
+        dovecot.deliver(box.url, FRIEND, folder=".Ads")
     old = {move.moved_to for move in clean(box, path).moved}
-    _renumber(dovecot, box.url, "Ads")
+    for _ in range(5):
+        _file(box, FRIEND, ".Ads").unlink()
+    _renumber(dovecot, box.url, "Ads")  # from 1 on: lower numbers than before the move
     with closing(box.open_at("Ads")) as there:
         assert there.look([place for place in old if place]) == {}
     assert len(take_back(box, path).moved) == 3
@@ -619,6 +633,24 @@ def test_a_broken_off_run_is_settled_after_the_source_was_numbered_anew(dovecot:
     with running(box, path) as (source, journal, _):
         assert [row.state for row in reconcile(source, journal)] == ["failed"]
     assert len(clean(box, path).moved) == 1
+
+
+def test_a_half_done_move_is_seen_also_after_the_source_was_numbered_anew(dovecot: Dovecot, path: Path) -> None:
+    box = _on_server(dovecot)
+    dovecot.deliver(box.url, ONE, folder=".Lists")
+    box = replace(box, home="Lists")
+
+    def half() -> None:
+        with dovecot.neighbour(box.url) as client:
+            client.select("Lists")
+            assert client.uid("COPY", "1", "Ads")[0] == "OK"
+        _break()
+
+    with pytest.raises(ServerError):
+        clean(box, path, lambda source: Watched(source, before=at("move", half)))
+    _renumber(dovecot, box.url, "Lists")
+    with running(box, path) as (source, journal, _):
+        assert [row.state for row in reconcile(source, journal)] == ["doubt"]
 
 
 def _to(box: Box, raw: bytes, folder: str) -> None:

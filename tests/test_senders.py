@@ -74,6 +74,7 @@ neighbours = []
 header_fields = ["FROM"]
 class_header = "x-acme-class"
 template_header = "x-acme-template"
+several = ["You have 2 new notes"]
 route_hosts = ["www.acme.example"]
 not_live = ["/old/"]
 

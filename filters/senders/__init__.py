@@ -13,11 +13,12 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from itertools import islice
 from typing import Any
 from urllib.parse import unquote_plus
 
 from filters.errors import InputError
-from filters.normal_form import fold, spans, words
+from filters.normal_form import fold, normal, spans, words
 from filters.senders.entries import (
     Advice,
     Category,
@@ -34,8 +35,8 @@ from filters.senders.entries import (
     Template,
     Token,
 )
-from filters.senders.notices import Notice, Vocabulary, find_notice, vocabulary
-from filters.senders.phrases import Catalogue, Found, Hit, catalogue, find, hits, is_quoted
+from filters.senders.notices import Notice, Vocabulary, find_notice, states_payment, vocabulary
+from filters.senders.phrases import Catalogue, Found, Hit, catalogue, find, hits, quotations
 from filters.senders.reading import read
 
 __all__ = [
@@ -57,11 +58,13 @@ __all__ = [
     "Stream",
     "Template",
     "Token",
-    "is_quoted",
     "load",
     "load_from",
+    "quotations",
 ]
 
+#: Links that are asked for the template's name: in genuine mail all of them agree.
+_LINKS = 20
 _AUTHORITY_END = re.compile(r"[/?#\\]")
 #: A template's version at the end of its name: "_01", "_59", "_v2".
 _VERSION = re.compile(r"(?:_v?\d{1,3})+\Z")
@@ -85,6 +88,8 @@ class Sender:
     """Names of the headers that show whether a mail may be the sender's."""
     class_header: str
     template_header: str
+    several: tuple[str, ...]
+    """Subjects, whatever the number in them, of mail that holds several messages."""
     route_hosts: tuple[str, ...]
     """The only hosts that an opt-out address may be on."""
     not_live: tuple[str, ...]
@@ -128,7 +133,7 @@ class Sender:
     def templates_in(self, links: Iterable[str]) -> Counter[str]:
         """How many links name which template, known or not, by its stem; `most_common(1)` is the one to believe."""
         counts: Counter[str] = Counter()
-        for link in links:
+        for link in islice(links, _LINKS):
             if self.owns(_host(link)):
                 counts.update({self._stem(name) for name in self._template_names(link)})
         return counts
@@ -138,12 +143,11 @@ class Sender:
         return template.stem if template else _VERSION.sub("", name)
 
     def _template_names(self, link: str) -> Iterator[str]:
-        for pair in link.partition("?")[2].partition("#")[0].split("&"):
-            key, _, value = pair.partition("=")
-            place = self.link_places.get(key)
-            value = unquote_plus(value).strip().lower()
-            if place and value.startswith(place.prefix):
-                name = value[len(place.prefix) :]
+        for key, value in _parameters(tuple(self.link_places)).findall(link):
+            place = self.link_places[key]
+            text = unquote_plus(value).strip().lower()
+            if text.startswith(place.prefix):
+                name = text[len(place.prefix) :]
                 name = name.partition(place.stop)[0] if place.stop else name
                 if re.fullmatch(r"\w{3,80}", name, re.ASCII):
                     yield name
@@ -164,6 +168,11 @@ class Sender:
         exempt = bool(templates) and all(template and template.category in stream.unless for template in templates)
         return None if exempt else self.categories[stream.category]
 
+    def holds_several(self, subject: str) -> bool:
+        """Whether a mail with this subject holds several messages, so that no verdict can be right for all of them."""
+        spelled = words(fold(normal(subject)))
+        return any(spelled == words(fold(normal(known))) for known in self.several)
+
     def find(self, text: str) -> tuple[Found, ...]:
         """Disclosures and footer lines in `text`, which is in normal form."""
         folded = fold(text)
@@ -177,6 +186,10 @@ class Sender:
         """Each phrase once, at its best place; `places` is where the words of `text` stand."""
         return find(text, hits, places, self.phrases)
 
+    def states_payment(self, cut: Sequence[str]) -> bool:
+        """Whether these words state anywhere that somebody pays; without it there is no notice."""
+        return states_payment(cut, self.notices)
+
     def notice(self, cut: Sequence[str], masked: Sequence[bool]) -> Notice | None:
         """The notice on a paid message among the words `cut`, whatever its wording; `masked` words do not count."""
         return find_notice(cut, self.notices, masked)
@@ -189,6 +202,11 @@ class Sender:
     def opt_outs(self, category: str, live: bool = True) -> tuple[OptOut, ...]:
         """Today's (`live`) or former routes of a category, in the order of printing."""
         return tuple(route for route in self.all_opt_outs if route.category == category and route.live == live)
+
+
+@cache
+def _parameters(keys: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"[?&]({'|'.join(map(re.escape, keys))})=([^&#]{{3,400}})")
 
 
 def _host(link: str) -> str:

@@ -4,7 +4,7 @@ one of them that somebody pays."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,10 +13,12 @@ from filters.senders.entries import Statement
 
 #: The kind of statement without which nothing is a notice.
 PAID = "paid"
+#: The kinds that tell how readers were chosen and what the payer gets. How to stop and whose policy applies stand in all mail.
+TELLING = frozenset({"kept", "limit", "shown", "why"})
 #: Words of the text within which the statements of one notice stand: about three sentences.
 WINDOW = 45
 #: Words that may stand between two words of a pattern.
-_GAP = 2
+_GAP = 1
 
 Pattern = tuple[tuple[str, bool], ...]
 #: Patterns with the kind of statement that each makes.
@@ -32,6 +34,11 @@ class Notice:
     first: int
     last: int
     kinds: frozenset[str]
+
+    @property
+    def telling(self) -> int:
+        """How many of the kinds are telling."""
+        return len(self.kinds & TELLING)
 
 
 def vocabulary(statements: Iterable[Statement]) -> Vocabulary:
@@ -52,32 +59,46 @@ def vocabulary(statements: Iterable[Statement]) -> Vocabulary:
     return begun_by
 
 
-def find_notice(cut: Sequence[str], known: Vocabulary, masked: Sequence[bool]) -> Notice | None:
-    """The window with most kinds of statement, one of them `PAID`; None when somebody's paying is nowhere stated.
+def states_payment(cut: Sequence[str], known: Vocabulary) -> bool:
+    """Whether these words state anywhere that somebody pays: a quick look, for most mails end here."""
+    return any(kind == PAID for _, _, kind in _hits(cut, known, PAID))
 
-    `masked` words (a footer's) state nothing.
-    """
-    hits = sorted(_hits(cut, known, masked))
+
+def find_notice(cut: Sequence[str], known: Vocabulary, masked: Sequence[bool]) -> Notice | None:
+    """The window with most telling kinds of statement, one of its kinds being `PAID`; None when it is nowhere stated that
+    somebody pays. `masked` words (a footer's, a quotation's) state nothing."""
+    hits = sorted(hit for hit in _hits(cut, known) if not masked[hit[0]])
     best: Notice | None = None
     begin = 0
     for end, (at, _, _) in enumerate(hits):
         while hits[begin][0] < at - WINDOW:
             begin += 1
         inside = hits[begin : end + 1]
-        kinds = frozenset(kind for _, _, kind in inside)
-        if PAID in kinds and (best is None or len(kinds) > len(best.kinds)):
-            best = Notice(inside[0][0], max(last for _, last, _ in inside), kinds)
+        notice = Notice(inside[0][0], max(last for _, last, _ in inside), frozenset(kind for _, _, kind in inside))
+        if PAID in notice.kinds and (
+            best is None or (notice.telling, len(notice.kinds)) > (best.telling, len(best.kinds))
+        ):
+            best = notice
     return best
 
 
-def _hits(cut: Sequence[str], known: Vocabulary, masked: Sequence[bool]) -> Iterator[tuple[int, int, str]]:
+def _hits(cut: Sequence[str], known: Vocabulary, only: str = "") -> Iterator[tuple[int, int, str]]:
     """First and last word of each statement, and its kind."""
-    for at, patterns in enumerate(map(known, cut)):
-        if patterns and not masked[at]:
-            for pattern, kind in patterns:
-                last = _match(cut, at, pattern)
-                if last >= 0:
-                    yield at, last, kind
+    present = set(cut)
+    begun = {
+        word: patterns
+        for word in present
+        if (patterns := [one for one in known(word) if only in ("", one[1]) and _possible(one[0], present)])
+    }
+    for at in [at for at, word in enumerate(cut) if word in begun] if begun else ():
+        for pattern, kind in begun[cut[at]]:
+            last = _match(cut, at, pattern)
+            if last >= 0:
+                yield at, last, kind
+
+
+def _possible(pattern: Pattern, present: Set[str]) -> bool:
+    return all(open_ended or word in present for word, open_ended in pattern[1:])
 
 
 def _match(cut: Sequence[str], at: int, pattern: Pattern) -> int:

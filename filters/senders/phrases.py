@@ -32,6 +32,10 @@ _PLACES = 20
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 #: A mark that is no apostrophe within a word.
 _MARK = re.compile(r"(?<!\w)[\"']|[\"'](?!\w)")
+_DOUBLE_MARK = re.compile('"')
+_CITED_LINE = re.compile(r"^ ?>.*$", re.MULTILINE)
+#: Characters of a quotation that is more than a title, and of the longest that one pair of marks is believed to enclose.
+_SHORTEST_QUOTATION, _LONGEST_QUOTATION = 60, 3000
 _OPENS_AFTER = frozenset(" \n([{>:-/")
 #: "----- Forwarded message -----" in any language. Three dashes are a heading.
 _SEPARATOR = re.compile(r"^-{4,80} ?[^\W\d_][^\n]{1,60}? ?-{4,80}$", re.MULTILINE)
@@ -206,10 +210,22 @@ def _passage(text: str, passage: Sequence[Found], end: int, forwarded: int) -> I
         yield Found(found.entry, found.start, found.end, found.score, quoted)
 
 
-def is_quoted(text: str, start: int, end: int) -> bool:
-    """Whether the writer quotes or forwards what stands at this place."""
+def quotations(text: str) -> list[tuple[int, int]]:
+    """(start, end) of what the writer quotes or forwards: between quotation marks, in lines that begin with ">", and all that
+    follows a line such as "----- Forwarded message -----". Short quotations, such as titles, are left out."""
     separator = _SEPARATOR.search(text)
-    return (separator is not None and start >= separator.end()) or _is_cited(text, start, end)
+    found = [(separator.end(), len(text))] if separator else []
+    found += [match.span() for match in _CITED_LINE.finditer(text)]
+    opened = -1
+    for mark in _DOUBLE_MARK.finditer(text):
+        at = mark.start()
+        if opened >= 0 and at - opened <= _LONGEST_QUOTATION and not text[at + 1 : at + 2].isalnum():
+            if at - opened >= _SHORTEST_QUOTATION:
+                found.append((opened, at))
+            opened = -1
+        elif at == 0 or text[at - 1] in _OPENS_AFTER:
+            opened = at
+    return found
 
 
 def _is_cited(text: str, start: int, end: int) -> bool:

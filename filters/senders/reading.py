@@ -27,6 +27,7 @@ class Settings:
     header_fields: tuple[str, ...]
     class_header: str
     template_header: str
+    several: tuple[str, ...]
     route_hosts: tuple[str, ...]
     not_live: tuple[str, ...]
 

@@ -13,6 +13,7 @@ bodies are read of candidates only.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -21,6 +22,7 @@ from typing import Protocol
 MESSAGE_CAP = 1_048_576
 #: Bytes of a header block that are ever read (T9); a longer one makes the message unreadable, and it is kept.
 HEADER_CAP = 65_536
+_BLANK_LINE = re.compile(rb"\n\r?\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,8 @@ class Mail:
 
     @property
     def truncated(self) -> bool:
-        """Whether `raw` is only the beginning."""
-        return self.size > len(self.raw)
+        """Whether `raw` is only the beginning. Servers may count line ends otherwise, so a small difference says nothing."""
+        return self.size > len(self.raw) >= MESSAGE_CAP
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +139,10 @@ def header_block(raw: bytes) -> bytes:
 
     Line ends are made equal so that a message has one identity in a Maildir (often LF) and over IMAP (CRLF).
     """
-    text = raw[: HEADER_CAP + 4].removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
-    end = text.find(b"\n\n")
-    return (text if end < 0 else text[: end + 1]).replace(b"\n", b"\r\n")
+    head = raw[: HEADER_CAP + 4].removeprefix(b"\xef\xbb\xbf")
+    blank = _BLANK_LINE.search(head)
+    head = head[: blank.start() + 1] if blank else head
+    return head.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
 
 
 def identity_of(raw: bytes, message_id: str) -> str:
