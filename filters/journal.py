@@ -47,10 +47,9 @@ CREATE TABLE kept (account TEXT NOT NULL, identity TEXT NOT NULL, ts TEXT NOT NU
     WITHOUT ROWID;
 """
 _PLAN = """
-INSERT INTO move (run, account, src, src_uidvalidity, src_uid, identity, message_id, size, verdict, evidence, model_sha,
-    dst, dst_uidvalidity, dst_uidnext_before, method, state, undoes, ts)
-VALUES (:run, :account, :src, :src_uidvalidity, :src_uid, :identity, :message_id, :size, :verdict, :evidence, :model_sha,
-    :dst, :dst_uidvalidity, :dst_uidnext_before, 'move', 'planned', :undoes, :ts)
+INSERT INTO move (run, account, src, src_uidvalidity, src_uid, identity, size, message_id, verdict, evidence, model_sha,
+    dst, dst_uidvalidity, dst_uidnext_before, undoes, ts, method, state)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'move', 'planned')
 """
 _RECORD = """
 UPDATE move SET state = ?, reason = ?, ts = ?, dst_uidvalidity = coalesce(?, dst_uidvalidity), dst_uid = ?
@@ -255,23 +254,13 @@ class Journal:
         with self._writing() as write:
             return self.reread([write(_PLAN, self._row(run, one, target)).lastrowid or 0 for one in candidates])
 
-    def _row(self, run: str, one: Candidate, target: Target) -> dict[str, Any]:
-        uidvalidity, uid = numbers(one.place.key)
-        words = {name: getattr(one, name) for name in ("message_id", "verdict", "evidence", "model_sha")}
-        return {name: word.encode("utf-8", "replace").decode() for name, word in words.items()} | {
-            "run": run,
-            "account": one.place.account,
-            "src": one.place.folder,
-            "src_uidvalidity": uidvalidity,
-            "src_uid": uid,
-            "identity": one.identity,
-            "size": one.size,
-            "dst": target.folder,
-            "dst_uidvalidity": target.uidvalidity,
-            "dst_uidnext_before": target.uidnext,
-            "undoes": one.undoes,
-            "ts": _written(self._now()),
-        }
+    def _row(self, run: str, one: Candidate, target: Target) -> tuple[Any, ...]:
+        """In the order of `_PLAN`."""
+        place = (one.place.account, one.place.folder, *numbers(one.place.key))
+        words = (one.message_id, one.verdict, one.evidence, one.model_sha)
+        texts = [word.encode("utf-8", "replace").decode() for word in words]
+        goal = (target.folder, target.uidvalidity, target.uidnext)
+        return (run, *place, one.identity, one.size, *texts, *goal, one.undoes, _written(self._now()))
 
     def record(self, changes: Sequence[Change]) -> None:
         """New states, all of them or none; on the disk when this returns. A move that takes another back and is done makes that
@@ -330,7 +319,7 @@ class Journal:
             return self._connection.execute(query, values).fetchall()
 
     @contextmanager
-    def _writing(self) -> Iterator[Callable[[str, tuple[Any, ...] | dict[str, Any]], sqlite3.Cursor]]:
+    def _writing(self) -> Iterator[Callable[[str, tuple[Any, ...]], sqlite3.Cursor]]:
         with _errors_of(self.path), _transaction(self._connection):
             yield self._connection.execute
 
@@ -390,18 +379,23 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
     if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
         raise sqlite3.DatabaseError("malformed")
-    with _transaction(connection):
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if version > VERSION:
-            raise InputError(f"The journal {path} was written by a newer unpitch (version {version}). Use that one.")
-        if (version == 0) != (tables == 0):
-            raise InputError(f"{path} is a database, but no journal. Move it away, and start again.")
-        if version == 0:
-            for statement in _SCHEMA.split(";\n")[:-1]:
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {VERSION}")
-    connection.execute("PRAGMA journal_mode = WAL")
+    if _version(connection, path) == 0:
+        connection.execute("PRAGMA journal_mode = WAL")
+        with _transaction(connection):
+            if _version(connection, path) == 0:  # nobody else was faster
+                for statement in _SCHEMA.split(";\n")[:-1]:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if version > VERSION:
+        raise InputError(f"The journal {path} was written by a newer unpitch (version {version}). Use that one.")
+    if (version == 0) != (tables == 0):
+        raise InputError(f"{path} is a database, but no journal. Move it away, and start again.")
+    return version
 
 
 @contextmanager

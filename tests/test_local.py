@@ -353,6 +353,7 @@ def test_a_folder_name_beyond_ascii_is_spelled_as_other_programs_do(box: Path) -
     target = source.prepare("Werbung & Büro")
     assert (box / ".Werbung &- B&APw-ro" / "cur").is_dir()
     assert source.prepare(target.folder) == target
+    assert opened(box / f".{target.folder}").folder == target.folder
     (moved,) = move_all(box, "Werbung & Büro").values()
     assert moved
     assert source.find(target.folder, mails(opened(box / ".Werbung &- B&APw-ro"))[0].identity, "") == [moved]

@@ -147,7 +147,7 @@ def test_a_leading_bom_does_not_hide_a_message(lay: Lay) -> None:
     assert mail.identity == expected_identity(PLAIN)
 
 
-@pytest.mark.parametrize("kind", ["maildir", "mbox", "eml_folder", "stdin_mbox"])
+@pytest.mark.parametrize("kind", ["maildir", "mbox", "eml_folder", "stdin_mbox", "imap"])
 def test_one_that_cannot_be_read_is_named_and_stops_nothing(lay: Lay) -> None:
     spoilt = message(9, extra=b"X-Long: " + b"a" * 70_000 + b"\r\n")
     seen = scan(lay([PLAIN, spoilt, TRICKY]).open(False))

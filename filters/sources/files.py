@@ -27,22 +27,19 @@ from filters.sources import (
 Opener = Callable[[], tuple[BinaryIO, int]]
 
 _NO_FLAGS: frozenset[str] = frozenset()
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # O_NONBLOCK: a named pipe must not hold us up
+# O_NONBLOCK: a named pipe must not hold us up
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _LEAVE_ATIME = getattr(os, "O_NOATIME", 0)  # mutt tells new mail by it
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 _MESSAGE_ID = re.compile(rb"(?im)^message-id[ \t]*:(.*(?:\n[ \t].*)*)")
 
 
-def open_file(path: Path, *, follow: bool = False) -> tuple[BinaryIO, int]:
-    """An opened regular file and its size. A symbolic link is followed only on request: it may lead out of the folder.
-
-    Raises OSError.
-    """
-    flags = _FLAGS if follow else _FLAGS | os.O_NOFOLLOW
+def open_file(path: Path) -> tuple[BinaryIO, int]:
+    """An opened regular file and its size. A symbolic link is not followed: it may lead out of the folder. Raises OSError."""
     try:
-        descriptor = os.open(path, flags | _LEAVE_ATIME)
+        descriptor = os.open(path, _FLAGS | _LEAVE_ATIME)
     except PermissionError:  # only the owner may ask for O_NOATIME
-        descriptor = os.open(path, flags)
+        descriptor = os.open(path, _FLAGS)
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
