@@ -199,9 +199,8 @@ def journal_path() -> Path:
 def undo_run(out: Console, run: str, way_in: Access, journal_file: Path) -> None:
     """Take back one run, or with an empty `run` the last that moved something."""
     if not journal_file.exists():
-        raise NotFoundError(
-            f"There is no journal at {journal_file}: nothing was moved yet, so there is nothing to undo."
-        )
+        what = f"run {run}" if run else "last run"
+        raise NotFoundError(f"There is no {what}: nothing was moved yet (there is no journal at {journal_file}).")
     with open_journal(journal_file) as journal:
         chosen = _chosen(journal, run)
         rows = [move for move in journal.moves(chosen.id) if move.undoes is None]
