@@ -15,13 +15,14 @@ from filters.errors import NotFoundError
 from filters.journal import Candidate, Change, Journal, Move, numbers
 from filters.sources import Look, Place, Source, Target
 
-__all__ = ["Candidate", "Left", "Outcome", "move", "reconcile", "undo"]
+__all__ = ["BUSY", "Candidate", "Left", "Outcome", "move", "reconcile", "undo"]
 
 #: Messages per command and per transaction.
 BATCH = 500
-_BUSY = {"\\Deleted": "marked as deleted", "\\Draft": "a draft", "\\Flagged": "flagged", "\\Answered": "answered"}
+#: Flags of a message that is somebody's business; it stays where it is.
+BUSY = {"\\Deleted": "marked as deleted", "\\Draft": "a draft", "\\Flagged": "flagged", "\\Answered": "answered"}
 #: What hinders a move back: the rest is for whoever asked for it to decide.
-_DELETED = {"\\Deleted": _BUSY["\\Deleted"]}
+_DELETED = {"\\Deleted": BUSY["\\Deleted"]}
 #: What a look shows of a message that is there but cannot be read just now.
 _UNREADABLE = ""
 _NOTHING = Look("nothing", 0, frozenset())
@@ -60,7 +61,7 @@ def move(source: Source, journal: Journal, run: str, candidates: Sequence[Candid
     ready = [one for one in unique if not _refusal(one, kept)]
     if not ready:
         return Outcome(left=left)
-    return Outcome(left=left) + _carried(source, journal, run, ready, source.prepare(folder), _BUSY)
+    return Outcome(left=left) + _carried(source, journal, run, ready, source.prepare(folder), BUSY)
 
 
 def _refusal(candidate: Candidate, kept: Collection[str]) -> str:

@@ -11,12 +11,10 @@ from typing import Any
 
 from filters.authenticity import Authserv, claims_to_be
 from filters.journal import Candidate
+from filters.moving import BUSY
 from filters.senders import Sender
 from filters.sources import Mail, Passed, Source, Unreadable, Wanted
 from filters.workers import Failure, Workers
-
-#: States in which a message is somebody's business; it stays where it is.
-BUSY_FLAGS = {"\\Flagged": "flagged", "\\Answered": "answered", "\\Draft": "a draft", "\\Deleted": "marked as deleted"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +158,7 @@ def decide(mail: Mail, verdict: dict[str, Any], advertising: bool, policy: Polic
         return "keep", f"not verified: {authenticity['why']}"
     if not mail.identity:
         return "keep", "it has no Message-ID, so a move could not be undone"
-    busy = sorted(word for flag, word in BUSY_FLAGS.items() if flag in mail.flags)
+    busy = sorted(word for flag, word in BUSY.items() if flag in mail.flags)
     if busy:
         return "keep", f"it is {' and '.join(busy)}"
     if mail.identity in kept:

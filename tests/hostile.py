@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import quopri
+import signal
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 #: What must be found again, in normal form, whatever carries it.
 SENTENCE = 'Pärt\'s "café" offer ends soon: at most one message every 60 days, dear reader.'
@@ -187,3 +189,19 @@ READ_BOMBS: dict[str, Callable[[], bytes]] = {
 WORKER_BOMBS: dict[str, Callable[[], bytes]] = {
     "300,000 combining marks": lambda: text_mail("a" + "\u0301\u0327" * 150_000, encoding="base64"),
 }
+
+
+@contextmanager
+def cpu_limit(seconds: float = 2.0) -> Iterator[None]:
+    """Fail when what is inside uses more processor time than a worker would be given for one mail (no clock is read)."""
+
+    def stop(_signal: int, _frame: object) -> None:
+        raise AssertionError(f"used more than {seconds} s of processor time")
+
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)

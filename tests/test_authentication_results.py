@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
+from hostile import cpu_limit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -162,9 +161,8 @@ def test_a_clause_that_is_cut_off_in_a_quote_is_dropped_and_those_before_it_stan
 )
 def test_64_kilobytes_of_anything_take_linear_time(piece: str) -> None:
     value = "o; dkim=pass " + piece * (65_536 // len(piece))
-    start = time.perf_counter()
-    parse(value)
-    assert time.perf_counter() - start < 1
+    with cpu_limit():
+        parse(value)
 
 
 HOSTILE = st.text(st.sampled_from('"()\\;= \t\0.=@/aé\ud800;dmarc=pass'), max_size=60) | st.text(max_size=60)

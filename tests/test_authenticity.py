@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hostile import cpu_limit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -649,21 +649,9 @@ def test_without_a_good_result_of_a_pinned_receiver_nothing_is_verified(lines: l
 def test_thousands_of_results_take_no_time() -> None:
     line = "Authentication-Results: {}.h.example; dkim=pass\n"
     mail = message("".join(line.format(number % 12) for number in range(1_300)))
-    start = time.perf_counter()
-    assert len(seen_ids(mail)) <= 10
-    check(mail, SENDER, [Authserv("*.h.example", "bottom")])
-    assert time.perf_counter() - start < 2
-
-
-def test_ordinary_mail_is_passed_quickly() -> None:
-    """So that a folder of a million messages is looked through in minutes; a tenth of what was measured."""
-    blocks = [
-        f"Return-Path: <a{number}@x.example>\r\nFrom: Ann Ames <ann{number}@shop{number}.example>\r\nSubject: x\r\n".encode()
-        for number in range(5_000)
-    ]
-    start = time.perf_counter()
-    assert not any(claims_to_be(block, SENDER) for block in blocks)
-    assert time.perf_counter() - start < 5_000 / 7_000
+    with cpu_limit():
+        assert len(seen_ids(mail)) <= 10
+        check(mail, SENDER, [Authserv("*.h.example", "bottom")])
 
 
 # --- data and names of receivers

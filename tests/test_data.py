@@ -101,16 +101,14 @@ def test_categories_and_what_is_done_with_them(sender: Sender) -> None:
 
 
 def test_texts_are_unique_within_a_language(sender: Sender) -> None:
-    times = Counter(
-        (one.language, tuple(word for word in words(fold(normal(one.text))))) for one in texts(sender)
-    )
+    times = Counter((one.language, tuple(word for word in words(fold(normal(one.text))))) for one in texts(sender))
     assert [text for text, count in times.items() if count > 1] == []
 
 
 def test_no_phrase_repeats_a_run_of_words(sender: Sender) -> None:
     """The search follows one series of hits; a run that occurs twice in a phrase would break it."""
     for entry in texts(sender):
-        cut = [word for word in words(fold(normal(entry.text)))]
+        cut = words(fold(normal(entry.text)))
         runs = [tuple(cut[at : at + RUN]) for at in range(len(cut) - RUN + 1)]
         assert len(runs) == len(set(runs)), entry.text
 

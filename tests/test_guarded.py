@@ -539,10 +539,8 @@ def test_a_greeting_that_is_none_is_an_error_in_words(greeting: bytes, says: str
 def test_silence_and_dripping_have_an_end() -> None:
     with connected({"UID SEARCH": b"* SEARCH"}) as (client, _):
         client._wire.silence = 0.2
-        started = time.monotonic()
         with pytest.raises(ServerError, match="did not answer in time"):
             client.search(1, 9)
-        assert time.monotonic() - started < 5
         assert client.dead
     with connected({"UID SEARCH": b"* SEARCH 1\r\nTAG OK x\r\n"}) as (client, _):
         client._wire.send(b"A1 NOOP\r\n")

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import base64
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hostile import (
+    CARRIERS,
+    HEAD,
+    READ_BOMBS,
+    REFUSED_BOMBS,
+    SENTENCE,
+    cpu_limit,
+    mail,
+    multipart,
+    text_mail,
+    with_header,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,17 +26,6 @@ from filters.errors import InputError
 from filters.html import read_page
 from filters.message import DECODED_CAP, LINK_CAP, Message, decode_words, parse
 from filters.normal_form import normal
-from tests.hostile import (
-    CARRIERS,
-    HEAD,
-    READ_BOMBS,
-    REFUSED_BOMBS,
-    SENTENCE,
-    mail,
-    multipart,
-    text_mail,
-    with_header,
-)
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "mail"
 
@@ -405,17 +405,16 @@ def test_inputs_that_crash_libraries_are_read(raw: bytes) -> None:
 
 @pytest.mark.parametrize("bomb", REFUSED_BOMBS)
 def test_a_bomb_is_kept_unread_at_once(bomb: str) -> None:
-    raw, start = REFUSED_BOMBS[bomb](), time.process_time()
-    with pytest.raises(InputError, match="kept unread"):
+    raw = REFUSED_BOMBS[bomb]()
+    with cpu_limit(), pytest.raises(InputError, match="kept unread"):
         parse(raw)
-    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize("bomb", READ_BOMBS)
 def test_a_bomb_that_can_be_read_is_read_in_bounded_time(bomb: str) -> None:
-    raw, start = READ_BOMBS[bomb](), time.process_time()
-    parse(raw)
-    assert time.process_time() - start < 2
+    raw = READ_BOMBS[bomb]()
+    with cpu_limit():
+        parse(raw)
 
 
 SEEDS = [

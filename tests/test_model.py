@@ -30,7 +30,9 @@ def write(path: Path, data: object) -> Path:
 
 def test_probabilities_are_a_softmax_of_the_weighted_features(tmp_path: Path) -> None:
     model = load(write(tmp_path / "m.json", GOOD))
-    chances = model.probabilities(model.values(Features({"sign": "", "unknown": ""}, frozenset({"word:buy", "word:never"}))))
+    chances = model.probabilities(
+        model.values(Features({"sign": "", "unknown": ""}, frozenset({"word:buy", "word:never"})))
+    )
     assert chances["ad"] == pytest.approx(1 / (1 + 2.718281828459045 ** -(2 + 2 * WORDS_SCALE)))
     assert sum(chances.values()) == pytest.approx(1)
 

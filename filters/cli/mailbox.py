@@ -32,6 +32,7 @@ from filters.cli.options import (
 from filters.config import state_folder
 from filters.errors import NotFoundError, RefusedError, UsageError
 from filters.journal import Journal, Run, kept_in, open_journal
+from filters.journal import Move as MoveRow
 from filters.report import Audit, audit_json, audit_text, headline, opt_out_text, promotional_list, say
 from filters.sources import Source
 from filters.sources.opening import location_of
@@ -152,7 +153,7 @@ def clean_one(
         raise RefusedError(source.why_not)
     now = datetime.now(UTC)
     with open_journal(journal_file) as journal, journal.run(source.account, "clean", now) as run:
-        moving.reconcile(source, journal)
+        _settled(out, moving.reconcile(source, journal))
         found = gather(source, how, wanted, journal.kept(source.account), Audit())
         _show(out, found, how)
         if not found.to_move:
@@ -172,6 +173,13 @@ def _show(out: Console, found: Audit, how: Setup) -> None:
     kept = len(found.promotional) - sum(finding.promotional for finding in found.to_move)
     if kept:
         say(out, f"{kept} more look promotional and are kept; `unpitch audit` says why.")
+
+
+def _settled(out: Console, rows: list[MoveRow]) -> None:
+    """Tell what an earlier run, which broke off, had left open, as far as somebody must know."""
+    for row in rows:
+        if row.state in ("doubt", "vanished"):
+            say(out, f"Of run {row.run}, which broke off: {row.message_id or row.place.key}: {row.reason}", "yellow")
 
 
 def _left(out: Console, outcome: moving.Outcome) -> None:

@@ -9,7 +9,6 @@ from urllib.parse import quote
 
 from filters.sources import Source
 from filters.sources.local import open_local
-from filters.sources.location import encoded
 
 
 def open_source(
@@ -30,4 +29,4 @@ def location_of(account: str, folder: str) -> str:
     """The location of a folder of an account, both as a source names them: for coming back to it."""
     if account.startswith(("imap://", "imaps://")):
         return f"{account}/{quote(folder)}"
-    return f"{account}/.{encoded(folder.replace('/', '.'))}" if folder else account
+    return f"{account}/.{folder}" if folder else account
