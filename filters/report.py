@@ -35,8 +35,13 @@ class Audit:
 
     @property
     def promotional(self) -> list[Finding]:
-        """Findings that are promotional at the threshold."""
-        return [finding for finding in self.findings if finding.promotional]
+        """Findings that are promotional at the threshold, and not forged."""
+        return [finding for finding in self.findings if finding.promotional and finding.authenticity != "forged"]
+
+    @property
+    def forged(self) -> list[Finding]:
+        """Findings that only claim to be the sender's."""
+        return [finding for finding in self.findings if finding.authenticity == "forged"]
 
     @property
     def to_move(self) -> list[Finding]:
@@ -119,7 +124,9 @@ def audit_text(console: Console, audit: Audit, sender: Sender, region: str) -> N
     headline(console, audit, sender)
     if not audit.findings:
         return
+    console.print()
     console.print(_category_table(console, audit, sender))
+    console.print()
     promotional_list(console, audit.promotional)
     _kept_lists(console, audit)
     trust_hint(console, audit, sender)
@@ -133,7 +140,8 @@ def headline(console: Console, audit: Audit, sender: Sender) -> None:
     if not count:
         say(console, f"None is from {sender.title}, or claims to be.")
     else:
-        say(console, f"{count:,} from {sender.title} or claiming to be; {advertising:,} promotional.", "bold")
+        forged = f"; {len(audit.forged):,} look forged" if audit.forged else ""
+        say(console, f"{count:,} from {sender.title} or claiming to be: {advertising:,} promotional{forged}.", "bold")
     for one in audit.tally.unreadable[:LINES]:
         say(
             console,
@@ -166,6 +174,7 @@ def promotional_list(console: Console, findings: Sequence[Finding], title: str =
     """Each promotional mail with its strongest clue, newest first."""
     if not findings:
         return
+    console.print()
     say(console, title, "bold")
     for finding in sorted(findings, key=lambda one: one.date, reverse=True)[:LINES]:
         _mail_line(console, finding, f"{finding.probability:4.0%}")
@@ -187,10 +196,9 @@ def _why(finding: Finding) -> str:
 
 
 def _kept_lists(console: Console, audit: Audit) -> None:
-    forged = [finding for finding in audit.findings if finding.authenticity == "forged"]
     unsure = [finding for finding in audit.findings if finding.unsure and finding.authenticity != "forged"]
     unverified = sum(finding.authenticity == "unverified" for finding in audit.findings)
-    for title, findings in (("Looks forged: never moved, do not trust it", forged), ("Unsure: kept", unsure)):
+    for title, findings in (("Looks forged: never moved, do not trust it", audit.forged), ("Unsure: kept", unsure)):
         if findings:
             say(console, title, "bold")
             for finding in findings[:LINES]:
@@ -206,7 +214,8 @@ def _mail_line(console: Console, finding: Finding, lead: str) -> None:
     width = max(console.width, 60)
     sender_width = 24 if width < 100 else 36
     start = f"  {finding.date[:10] or 'no date':10}  {lead:>4}  "
-    name = safe_text(finding.from_, sender_width)
+    name = finding.from_ if finding.authenticity == "forged" else finding.from_.partition(" <")[0] or finding.from_
+    name = safe_text(name, sender_width)
     subject = safe_text(finding.subject, max(20, width - len(start) - sender_width - 2))
     line = Text(f"{start}{name}")
     line.pad_right(max(1, len(start) + sender_width + 2 - line.cell_len))
