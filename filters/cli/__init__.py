@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+from typing import Any, NoReturn, TextIO, cast
 
 import typer
 
 from filters import __version__
 from filters.cli import mailbox, tell
-from filters.errors import FiltersError
+from filters.errors import FiltersError, WriteError
 from filters.safe_text import safe_text
+
+_SIGTERM_CODE = 143
+_STOPPED = "Stopped. What was moved so far is in the journal; `unpitch undo --last` takes it back."
+_REPORT = "What was moved so far is in the journal. Please report this."
 
 app = typer.Typer(
     name="unpitch",
@@ -37,24 +47,76 @@ def version(show: bool = typer.Option(False, "--version", help="Print the versio
 
 def main() -> None:
     """The command `unpitch`."""
+    _guard_streams()
     signal.signal(signal.SIGTERM, _terminated)
     try:
         app()
     except FiltersError as error:
         _end(str(error), error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except SystemExit as end:
         if end.code in (1, 130):  # Ctrl-C, at a prompt or elsewhere
-            _end("Stopped. What was moved so far is in the journal; `unpitch undo --last` takes it back.", 130)
-        raise
+            _end(_STOPPED, 130)
+        if end.code == _SIGTERM_CODE:
+            _end(_STOPPED, _SIGTERM_CODE)
+        _end("", int(end.code or 0))
+    except Exception as error:  # its text may hold mail
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        _end(
+            f"A defect in unpitch: {type(error).__name__} in {Path(at.filename).name}, line {at.lineno}. {_REPORT}", 70
+        )
+
+
+class _Output:
+    """Standard output that says in our words that it cannot be written. Whoever closed a pipe has seen enough, and reads nothing."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with _writing():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with _writing():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise SystemExit(WriteError.exit_code) from None
+    except OSError as error:
+        why = (error.strerror or "unknown error").lower()
+        raise WriteError(f"The output cannot be written: {why}. What was moved so far is in the journal.") from None
+
+
+def _guard_streams() -> None:
+    """Three streams that can be used, whatever we were started with. A closed one would be the next file that is opened."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (for as long as we live)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # in a locale that lacks a letter
+            stream.reconfigure(errors="backslashreplace")
+    sys.stdout = cast(TextIO, _Output(sys.stdout))
 
 
 def _terminated(_signal: int, _frame: FrameType | None) -> None:
-    raise SystemExit(143)
+    raise SystemExit(_SIGTERM_CODE)
 
 
-def _end(message: str, code: int) -> None:
-    print(f"unpitch: {safe_text(message)}", file=sys.stderr)
+def _end(message: str, code: int) -> NoReturn:
+    """End with one line on stderr, and let go of what could not be written."""
+    for stream, text in ((sys.stdout, ""), (sys.stderr, f"unpitch: {safe_text(message)}\n" if message else "")):
+        try:
+            stream.write(text)
+            stream.flush()
+        except (OSError, WriteError, SystemExit):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            code = code or WriteError.exit_code
     sys.exit(code)

@@ -114,6 +114,8 @@ def clean(
     """Move the promotional mail to a folder, after showing it and asking. `undo` takes it back."""
     if not (dry_run or yes or sys.stdin.isatty()):
         raise UsageError("There is no terminal to ask on. Add --yes to move, or --dry-run to see what would be moved.")
+    if not to or to != to.strip():
+        raise UsageError("--to wants the name of a folder, without blanks before or after it.")
     sender = senders.load()
     wanted, place = policy(sender, move, unverified), check_region(region)
     out = console()

@@ -14,7 +14,7 @@ from filters import senders
 from filters.cli import mailbox
 from filters.cli.options import Access, Region, Trust, check_region, console, policy, setup
 from filters.demo import AUTHSERV_ID, Sample, sample_mailbox
-from filters.report import Audit, audit_text, explain_text, opt_out_text, say
+from filters.report import Audit, audit_text, explain_text, opt_out_text, routes, say
 from filters.sources import Passed, Wanted
 
 
@@ -47,7 +47,9 @@ def opt_out(
 ) -> None:
     """Tell how to opt out: today's route first, then former ones, each with its date and how sure it is."""
     sender = senders.load()
-    opt_out_text(console(), sender, [category] if category else sender.promotional, check_region(region))
+    if category:
+        routes(sender, category, region)  # there may be no such category
+    opt_out_text(console(), sender, [category] if category else sorted(sender.promotional), check_region(region))
 
 
 def demo() -> None:

@@ -35,6 +35,7 @@ def open_local(location: str, *, changes: bool, stdin: BinaryIO) -> Source:
     try:
         if location == "-":
             return _stdin(stdin)
+        os.stat(location)  # "" is no name of this folder
         path = Path(os.path.realpath(location, strict=True))
         str(path).encode()
         return _folder(path, changes) if path.is_dir() else _file(path)
