@@ -1,0 +1,101 @@
+"""The installed command in a clumsy world: streams that are closed or full, signals, odd names."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mails
+import pytest
+from test_cli import COMMAND, TRUST
+
+ADVERTS = 3
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Path:
+    """A Maildir with adverts only."""
+    root = tmp_path / "box"
+    for name in ("cur", "new", "tmp"):
+        (root / name).mkdir(parents=True)
+    for number in range(ADVERTS):
+        (root / "cur" / f"{number}.a:2,S").write_bytes(mails.mail(number=number))
+    return root
+
+
+def shell(tmp_path: Path, line: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of shell, in which `unpitch` is the command."""
+    env = {**os.environ, "UNPITCH_STATE": str(tmp_path / "state"), **environment}
+    script = f'unpitch() {{ "{sys.executable}" -m filters "$@"; }}\nset -o pipefail\n{line}'
+    return subprocess.run(
+        ["bash", "-c", script], env=env, capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path
+    )
+
+
+def in_target(box: Path) -> int:
+    return sum(path.is_file() for name in ("cur", "new") for path in (box / ".LinkedIn" / name).glob("*"))
+
+
+@pytest.mark.parametrize("words", [["audit"], ["audit", "--format", "json"], ["clean", "--yes"]])
+def test_a_full_disk_under_the_output_is_one_line(words: list[str], box: Path, tmp_path: Path) -> None:
+    done = shell(tmp_path, f"unpitch {' '.join(words)} {box} {' '.join(TRUST)} > /dev/full")
+    assert (done.returncode, done.stderr.count("\n")) == (74, 1)
+    assert "no space left" in done.stderr
+    assert in_target(box) == 0
+
+
+@pytest.mark.parametrize("words", [["audit"], ["audit", "--format", "json"], ["clean", "--yes"], ["opt-out"]])
+def test_whoever_closes_the_pipe_is_told_nothing(words: list[str], box: Path, tmp_path: Path) -> None:
+    place = [str(box), *TRUST] if words != ["opt-out"] else []
+    done = shell(tmp_path, f"sleep 5 | unpitch {' '.join([*words, *place])} | (exec 0<&-)")
+    assert (done.returncode, done.stderr) == (74, "")
+
+
+def test_closed_streams_are_no_obstacle(box: Path, tmp_path: Path) -> None:
+    done = shell(tmp_path, f"unpitch clean {box} {' '.join(TRUST)} --yes <&- >&- 2>&-")
+    assert done.returncode == 0
+    assert in_target(box) == ADVERTS
+
+
+def test_a_closed_stdin_is_no_mail(tmp_path: Path) -> None:
+    done = shell(tmp_path, "unpitch explain - <&-")
+    assert done.returncode == 65
+    assert "no mail" in done.stderr
+
+
+def test_letters_that_the_terminal_lacks_are_escaped(box: Path, tmp_path: Path) -> None:
+    done = shell(tmp_path, f"unpitch audit {box} --trust-authserv {mails.TRUSTED}", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert "\\u201c" in done.stdout
+
+
+def test_a_defect_is_one_line_without_a_word_of_the_mail() -> None:
+    script = "from filters import cli\ndef app():\n  raise ValueError('Dear Ann, your code is 123456')\ncli.app = app\ncli.main()"
+    done = subprocess.run([COMMAND[0], "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 70
+    assert done.stderr.startswith("unpitch: A defect in unpitch: ValueError")
+    assert "123456" not in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("folder", ["", " ", "x ", " x", "x\t"])
+def test_a_folder_whose_name_nobody_sees_is_not_made(folder: str, box: Path, tmp_path: Path) -> None:
+    before = sorted(box.rglob("*"))
+    done = shell(tmp_path, f"unpitch clean {box} {' '.join(TRUST)} --yes --to '{folder}'")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--to" in done.stderr
+    assert sorted(box.rglob("*")) == before
+
+
+def test_a_category_that_does_not_exist_has_no_way_out(tmp_path: Path) -> None:
+    done = shell(tmp_path, "unpitch opt-out frob")
+    assert done.returncode == 2
+    assert "no category frob" in done.stderr
+
+
+def test_an_empty_name_is_not_this_folder(box: Path, tmp_path: Path) -> None:
+    done = shell(tmp_path, f"cd {box} && unpitch audit ''")
+    assert done.returncode == 66
+    assert "no such path" in done.stderr
