@@ -73,8 +73,11 @@ def _server(password: str) -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    words = ["--host", "127.0.0.1", "--port", str(port), "--no-tls", "dict", "--demo-user", USER, "--demo-password"]
-    code = "import sys; from pymap.main import main; sys.argv.append(sys.stdin.readline().strip()); sys.exit(main())"
+    words = ["--host", "127.0.0.1", "--port", str(port), "--no-tls", "dict", "--demo-user", USER]
+    code = (
+        "import sys; from pymap.main import main;"
+        " sys.argv.append(f'--demo-password={sys.stdin.readline().strip()}'); sys.exit(main())"  # it may begin with "-"
+    )
     server = subprocess.Popen(
         [sys.executable, "-c", code, *words],
         stdin=subprocess.PIPE,  # brings the password, which has no place among the arguments

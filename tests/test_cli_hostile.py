@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import imaplib
 import os
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 import mails
 import pytest
 from test_cli import COMMAND, TRUST
+
+from filters import demo
 
 ADVERTS = 3
 
@@ -99,3 +102,9 @@ def test_an_empty_name_is_not_this_folder(box: Path, tmp_path: Path) -> None:
     done = shell(tmp_path, f"cd {box} && unpitch audit ''")
     assert done.returncode == 66
     assert "no such path" in done.stderr
+
+
+def test_the_sample_server_starts_with_any_password() -> None:
+    pytest.importorskip("pymap")
+    with demo._server("-begins_like_an_option") as port, imaplib.IMAP4("127.0.0.1", port) as connection:
+        assert connection.login(demo.USER, "-begins_like_an_option")[0] == "OK"
