@@ -13,7 +13,6 @@ from scripted_imap import CUT, Answer, ScriptedServer, Tap, answer_about, asked,
 
 from filters.errors import LoginError, NotFoundError, RefusedError, ServerError, TargetError, UsageError
 from filters.sources import MESSAGE_CAP, Mail, Passed, Place, Source, Target, Unreadable, Wanted, identity_of
-from filters.sources.guarded import RejectedError
 from filters.sources.imap import ImapSource, open_imap
 from filters.sources.location import parse_url
 
@@ -442,11 +441,11 @@ def test_p7_another_client_expunged_one_of_them(dovecot: Dovecot, user: str) -> 
         client.select()
         client.uid("STORE", "2", "+FLAGS", r"(\Deleted)")
         client.expunge()
-        with pytest.raises(RejectedError) as caught:
-            source.move(places, target)
-        assert caught.value.code == "EXPUNGEISSUED"
-        assert list(source.look(places)) == [places[0], places[2]]
-        assert set(source.move([places[0], places[2]], target)) == {places[0], places[2]}
+        assert source.move(places, target) == {
+            places[0]: Place(source.account, "Ads", f"{target.uidvalidity}:1"),
+            places[2]: Place(source.account, "Ads", f"{target.uidvalidity}:2"),
+        }
+        assert source.look(places) == {}
 
 
 def test_a_folder_that_was_made_anew_is_not_taken_for_the_old_one(dovecot: Dovecot, user: str) -> None:
@@ -841,6 +840,21 @@ def test_d13_ic9_ic14_after_any_error_a_move_is_not_sent_again(answer: bytes) ->
             source.move(places, TARGET)
         assert [line for line in server.commands if "MOVE" in line] == ['UID MOVE 1:2 "Ads"']
         assert list(source.look(places)) == places  # and reading goes on, on a new connection where needed
+
+
+def test_p7_f16_when_another_client_took_one_away_the_others_are_moved_once_more() -> None:
+    refused, done = b"TAG NO [EXPUNGEISSUED] Some of them are gone\r\n", b"TAG OK [COPYUID 9 1,3 10:11] x\r\n"
+    with scripted(_moving([refused, done], {1: mail(1), 3: mail(3)})) as (source, server):
+        one, _gone, three = places = _places(source, 1, 2, 3)
+        moved = source.move(places, TARGET)
+        assert [line for line in server.commands if "MOVE" in line] == ['UID MOVE 1:3 "Ads"', 'UID MOVE 1,3 "Ads"']
+        assert moved == {one: Place(source.account, "Ads", "9:10"), three: Place(source.account, "Ads", "9:11")}
+    with scripted(_moving([refused], {})) as (source, server):
+        assert source.move(_places(source, 1, 2), TARGET) == {}
+        assert [line for line in server.commands if "MOVE" in line] == ['UID MOVE 1:2 "Ads"']
+    with scripted(_moving([refused], BATCH)) as (source, server), pytest.raises(ServerError, match="are gone"):
+        source.move(_places(source, 1, 2), TARGET)
+    assert len([line for line in server.commands if "MOVE" in line]) == 2
 
 
 def test_a_target_that_is_gone_is_a_target_error_and_nothing_moved() -> None:

@@ -329,19 +329,11 @@ class ImapSource:
             moved |= {uids[uid]: place for uid, place in sorted(self._moved(batch, raw, target).items())}
         return moved
 
-    def _moved(self, uids: Sequence[int], raw: str, target: Target) -> dict[int, Place | None]:
+    def _moved(self, uids: Sequence[int], raw: str, target: Target, *, again: bool = True) -> dict[int, Place | None]:
         try:
             validity, copies = self._session.client.move(uids, raw)
         except RejectedError as error:
-            if error.code in ("LIMIT", "MESSAGELIMIT") and len(uids) > 1:
-                half = len(uids) // 2
-                return self._moved(uids[:half], raw, target) | self._moved(uids[half:], raw, target)
-            if error.code == "TRYCREATE":
-                self._raws.pop(target.folder, None)
-                raise TargetError(
-                    f"The folder {safe_text(target.folder)} is gone. Nothing was moved; try again."
-                ) from None
-            raise
+            return self._moved_otherwise(error, uids, raw, target, again)
         if validity != target.uidvalidity:
             copies = {}
         # OK without COPYUID may mean that nothing was moved (P6): what is still there was not
@@ -350,6 +342,22 @@ class ImapSource:
         there = self._session.ask(self._session.home, existing) if unknown else set()
         moved: dict[int, Place | None] = {uid: self._place(target.folder, validity, new) for uid, new in copies.items()}
         return moved | {uid: None for uid in unknown if uid not in there}
+
+    def _moved_otherwise(
+        self, error: RejectedError, uids: Sequence[int], raw: str, target: Target, again: bool
+    ) -> dict[int, Place | None]:
+        """After a refusal that moved nothing and can be helped. Raises the others."""
+        if error.code in ("LIMIT", "MESSAGELIMIT") and len(uids) > 1:
+            half = len(uids) // 2
+            return self._moved(uids[:half], raw, target) | self._moved(uids[half:], raw, target)
+        if error.code == "EXPUNGEISSUED" and again:  # one of them is gone, and so none was moved (P7)
+            self._session.enter(self._session.home)
+            there = self._session.ask(self._session.home, partial(GuardedClient.existing, uids=uids))
+            return self._moved(sorted(there), raw, target, again=False) if there else {}
+        if error.code == "TRYCREATE":
+            self._raws.pop(target.folder, None)
+            raise TargetError(f"The folder {safe_text(target.folder)} is gone. Nothing was moved; try again.") from None
+        raise error
 
     def close(self) -> None:
         """LOGOUT."""
