@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import imaplib
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -108,3 +109,13 @@ def test_the_sample_server_starts_with_any_password() -> None:
     pytest.importorskip("pymap")
     with demo._server("-begins_like_an_option") as port, imaplib.IMAP4("127.0.0.1", port) as connection:
         assert connection.login(demo.USER, "-begins_like_an_option")[0] == "OK"
+
+
+def test_of_a_run_that_was_stopped_undo_counts_what_had_been_moved(box: Path, tmp_path: Path) -> None:
+    assert shell(tmp_path, f"unpitch clean {box} {' '.join(TRUST)} --yes").returncode == 0
+    with sqlite3.connect(tmp_path / "state" / "journal.sqlite3") as journal:  # one was not moved when the run ended
+        journal.execute("UPDATE move SET state = 'sent', dst_uid = NULL WHERE src_uid = '0.a'")
+    (box / ".LinkedIn" / "cur" / "0.a:2,S").rename(box / "cur" / "0.a:2,S")
+    done = shell(tmp_path, "unpitch undo")
+    assert done.returncode == 0, done.stderr
+    assert f"{ADVERTS - 1} of {ADVERTS - 1} put back" in done.stdout

@@ -220,7 +220,8 @@ def undo_run(out: Console, run: str, way_in: Access, journal_file: Path) -> None
 
         with journal.run(chosen.account, "undo", datetime.now(UTC)) as this:
             outcome = moving.undo(open_at, journal, this, rows)
-    say(out, f"Run {chosen.id}: {len(outcome.moved)} of {len(rows)} put back.", "bold green")
+    arrived = len(outcome.moved) + len(outcome.left)  # of a run that was stopped, some were never moved
+    say(out, f"Run {chosen.id}: {len(outcome.moved)} of {arrived} put back.", "bold green")
     _left(out, outcome)
 
 
