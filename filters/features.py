@@ -158,7 +158,6 @@ def stream(reading: Reading) -> Named:
     known = reading.sender.stream(address)
     if known:
         yield f"stream:{known.category}", address
-        yield f"stream_kind:{known.kind}", address
     else:
         yield "stream:unknown", address
 

@@ -19,7 +19,7 @@ SCHEMA = 1
 #: A model file of ours has 1 MB; anything much larger is not one.
 _FILE_CAP = 16 * 1024 * 1024
 #: Length of the block of word features against one named feature of length 1.
-WORDS_SCALE = 2.0
+WORDS_SCALE = 3.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,9 @@ from filters.model import SCHEMA, Model
 from filters.safe_text import safe_text
 from filters.senders import Sender
 
+#: The line between what was written and the footer, in text parts.
+_RULE = re.compile(r"^[-.]{20,}\s*$", re.MULTILINE)
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -36,7 +40,7 @@ class Recipe:
     """A word is a feature from so many mails on ..."""
     fewest_authors: int = 2
     """... of so many authors: names and one author's habits drop out."""
-    threshold: float = 0.75
+    threshold: float = 0.65
     unsure: float = 0.3
     decimals: int = 4
 
@@ -72,17 +76,23 @@ def features_of(raw: bytes, sender: Sender) -> Features:
 
 
 def carriers(raw: bytes) -> list[bytes]:
-    """The mail as it is; with text or HTML alone and encoded otherwise; and without the sender's private headers (scrubbed
-    or re-sent mail has none). What a mail says must not depend on what carries it."""
-    found = [raw]
-    for subtype, charset in (("plain", "utf-16"), ("html", "utf-8")):
-        part = _part(message_from_bytes(raw), subtype)
-        if part is not None:
-            found.append(_only(raw, part, subtype, charset))
-    bare = message_from_bytes(raw)
-    for name in [name for name in bare if name.lower().startswith(("x-", "feedback-id", "list-unsubscribe"))]:
-        del bare[name]
-    return [*found, bare.as_bytes()]
+    """The mail as it is; with text or HTML alone and encoded otherwise; without the sender's private headers, and then without
+    the footer too (scrubbed and re-sent mail has neither). What a mail says must not depend on what carries it."""
+    plain, html = _part(message_from_bytes(raw), "plain"), _part(message_from_bytes(raw), "html")
+    bare = _bare(raw)
+    found = [raw, bare]
+    if plain is not None:
+        found += [_only(raw, plain, "plain", "utf-16"), _only(bare, _RULE.split(plain, 1)[0], "plain", "utf-8")]
+    if html is not None:
+        found.append(_only(raw, html, "html", "utf-8"))
+    return found
+
+
+def _bare(raw: bytes) -> bytes:
+    mime = message_from_bytes(raw)
+    for name in [name for name in mime if name.lower().startswith(("x-", "feedback-id", "list-unsubscribe"))]:
+        del mime[name]
+    return mime.as_bytes()
 
 
 def _part(mime: Mime, subtype: str) -> str | None:

@@ -15,14 +15,16 @@ from filters.senders.entries import Statement
 PAID = "paid"
 #: The kinds that tell how readers were chosen and what the payer gets. How to stop and whose policy applies stand in all mail.
 TELLING = frozenset({"kept", "limit", "shown", "why"})
-#: Words of the text within which the statements of one notice stand: about three sentences.
-WINDOW = 45
+#: Words between two statements of one notice: about a sentence.
+APART = 18
 #: Words that may stand between two words of a pattern.
 _GAP = 1
 
 Pattern = tuple[tuple[str, bool], ...]
 #: Patterns with the kind of statement that each makes.
 Patterns = tuple[tuple[Pattern, str], ...]
+#: First and last word of a statement, and its kind.
+Hit = tuple[int, int, str]
 #: What a word may begin.
 Vocabulary = Callable[[str], Patterns]
 
@@ -65,25 +67,30 @@ def states_payment(cut: Sequence[str], known: Vocabulary) -> bool:
 
 
 def find_notice(cut: Sequence[str], known: Vocabulary, masked: Sequence[bool]) -> Notice | None:
-    """The window with most telling kinds of statement, one of its kinds being `PAID`; None when it is nowhere stated that
+    """The passage with most telling kinds of statement, one of its kinds being `PAID`; None when it is nowhere stated that
     somebody pays. `masked` words (a footer's, a quotation's) state nothing."""
-    hits = sorted(hit for hit in _hits(cut, known) if not masked[hit[0]])
     best: Notice | None = None
-    begin = 0
-    for end, (at, _, _) in enumerate(hits):
-        while hits[begin][0] < at - WINDOW:
-            begin += 1
-        inside = hits[begin : end + 1]
-        notice = Notice(inside[0][0], max(last for _, last, _ in inside), frozenset(kind for _, _, kind in inside))
-        if PAID in notice.kinds and (
-            best is None or (notice.telling, len(notice.kinds)) > (best.telling, len(best.kinds))
-        ):
+    for passage in _passages(sorted(hit for hit in _hits(cut, known) if not masked[hit[0]])):
+        kinds = frozenset(kind for _, _, kind in passage)
+        notice = Notice(passage[0][0], max(last for _, last, _ in passage), kinds)
+        if PAID in kinds and (best is None or (notice.telling, len(kinds)) > (best.telling, len(best.kinds))):
             best = notice
     return best
 
 
-def _hits(cut: Sequence[str], known: Vocabulary, only: str = "") -> Iterator[tuple[int, int, str]]:
-    """First and last word of each statement, and its kind."""
+def _passages(hits: Sequence[Hit]) -> Iterator[list[Hit]]:
+    """Statements that follow each other closely."""
+    passage: list[Hit] = []
+    for hit in hits:
+        if passage and hit[0] - passage[-1][1] > APART:
+            yield passage
+            passage = []
+        passage.append(hit)
+    if passage:
+        yield passage
+
+
+def _hits(cut: Sequence[str], known: Vocabulary, only: str = "") -> Iterator[Hit]:
     present = set(cut)
     begun = {
         word: patterns
