@@ -14,7 +14,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -58,6 +58,7 @@ WHERE id = ? AND state IN (?, ?)
 _UNDONE = (
     "UPDATE move SET state = 'undone', ts = ? WHERE id = (SELECT undoes FROM move WHERE id = ?) AND state = 'done'"
 )
+_KEPT = "SELECT identity FROM kept WHERE account = ?"
 #: Which state may follow which.
 _BEFORE = {
     "sent": ("planned",),
@@ -152,12 +153,25 @@ def open_journal(path: Path) -> Journal:
     return Journal(path, connection)
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is a journal. Raises NotFoundError when nobody can tell."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise NotFoundError(f"The journal {path} cannot be read: {error.strerror}. Check your rights.") from error
+
+
 def kept_in(path: Path, account: str) -> frozenset[str]:
-    """`Journal.kept` for those who only look: a journal that is not there is not made. Raises InputError or WriteError."""
-    if not path.exists():
+    """`Journal.kept` for those who only look: nothing is made or written. Raises InputError, NotFoundError or WriteError."""
+    if not is_there(path):
         return frozenset()
-    with open_journal(path) as journal:
-        return journal.kept(account)
+    how = "mode=ro" if os.access(path.parent, os.W_OK) else "immutable=1"  # WAL needs its folder, if only to read
+    with _errors_of(path), closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)) as connection:
+        return (
+            frozenset(row[0] for row in connection.execute(_KEPT, (account,)))
+            if _version(connection, path)
+            else frozenset()
+        )
 
 
 class Journal:
@@ -310,7 +324,7 @@ class Journal:
 
     def kept(self, account: str) -> frozenset[str]:
         """Identities of messages that somebody took back."""
-        return frozenset(identity for (identity,) in self._rows("SELECT identity FROM kept WHERE account = ?", account))
+        return frozenset(identity for (identity,) in self._rows(_KEPT, account))
 
     # The database
 

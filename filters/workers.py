@@ -136,15 +136,21 @@ class Workers:
         # neither the working folder nor the environment: secrets may be in it, and mail is hostile
         environment = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "filters.workers"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,  # no Ctrl-C, no terminal
-            bufsize=0,
-        )
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "filters.workers"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,  # no Ctrl-C, no terminal
+                bufsize=0,
+            )
+        except OSError as error:
+            why = (error.strerror or "unknown error").lower()
+            raise FiltersError(
+                f"A worker process cannot be started: {why}. End other programs, or raise your limits."
+            ) from error
         assert process.stdin and process.stdout  # noqa: S101 (pipes were asked for)
         child = _Child(process, process.stdin.fileno(), process.stdout.fileno(), outgoing=bytearray(self._start))
         os.set_blocking(child.stdin, False)

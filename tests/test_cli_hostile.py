@@ -119,3 +119,33 @@ def test_of_a_run_that_was_stopped_undo_counts_what_had_been_moved(box: Path, tm
     done = shell(tmp_path, "unpitch undo")
     assert done.returncode == 0, done.stderr
     assert f"{ADVERTS - 1} of {ADVERTS - 1} put back" in done.stdout
+
+
+def test_a_look_needs_no_leave_to_write_the_journal(box: Path, tmp_path: Path) -> None:
+    shell(tmp_path, f"unpitch clean {box} {' '.join(TRUST)} --yes && unpitch undo")
+    state = tmp_path / "state"
+    before = {path.name: path.read_bytes() for path in state.iterdir()}
+    (state / "journal.sqlite3").chmod(0o400)
+    state.chmod(0o500)
+    for words in ("audit", "clean --dry-run"):
+        done = shell(tmp_path, f"unpitch {words} {box} {' '.join(TRUST)}")
+        assert done.returncode == 0, done.stderr
+    state.chmod(0o700)
+    assert (state / "journal.sqlite3").stat().st_mode & 0o777 == 0o400
+    assert {path.name: path.read_bytes() for path in state.iterdir()} == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read everywhere")
+@pytest.mark.parametrize("words", ["audit", "undo"])
+def test_a_state_folder_that_is_shut_is_said_so(words: str, box: Path, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0)
+    done = shell(tmp_path, f"unpitch {words} {box if words == 'audit' else ''}")
+    (tmp_path / "state").chmod(0o700)
+    assert done.returncode == 66
+    assert "cannot be read" in done.stderr
+
+
+def test_too_few_files_for_a_worker_is_one_line(box: Path, tmp_path: Path) -> None:
+    done = shell(tmp_path, f"ulimit -n 9; unpitch audit {box}")
+    assert (done.returncode, done.stderr.count("\n")) == (70, 1)
+    assert "worker process cannot be started: too many open files" in done.stderr

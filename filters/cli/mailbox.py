@@ -31,7 +31,7 @@ from filters.cli.options import (
 )
 from filters.config import state_folder
 from filters.errors import NotFoundError, RefusedError, UsageError
-from filters.journal import Journal, Run, kept_in, open_journal
+from filters.journal import Journal, Run, is_there, kept_in, open_journal
 from filters.journal import Move as MoveRow
 from filters.report import Audit, audit_json, audit_text, headline, opt_out_text, promotional_list, say
 from filters.sources import Source
@@ -208,7 +208,7 @@ def journal_path() -> Path:
 
 def undo_run(out: Console, run: str, way_in: Access, journal_file: Path) -> None:
     """Take back one run, or with an empty `run` the last that moved something."""
-    if not journal_file.exists():
+    if not is_there(journal_file):
         what = f"run {run}" if run else "last run"
         raise NotFoundError(f"There is no {what}: nothing was moved yet (there is no journal at {journal_file}).")
     with open_journal(journal_file) as journal:

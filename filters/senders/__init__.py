@@ -190,9 +190,9 @@ class Sender:
         """Whether these words state anywhere that somebody pays; without it there is no notice."""
         return states_payment(cut, self.notices)
 
-    def notice(self, cut: Sequence[str], masked: Sequence[bool]) -> Notice | None:
+    def notice(self, cut: Sequence[str], masked: Sequence[bool], begins_line: Sequence[bool]) -> Notice | None:
         """The notice on a paid message among the words `cut`, whatever its wording; `masked` words do not count."""
-        return find_notice(cut, self.notices, masked)
+        return find_notice(cut, self.notices, masked, begins_line)
 
     def clues_in(self, links: Iterable[str]) -> tuple[tuple[LinkClue, str], ...]:
         """Links on the sender's own hosts that lead to the switch of a category."""

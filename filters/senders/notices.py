@@ -20,9 +20,10 @@ APART = 18
 #: Words that may stand between two words of a pattern.
 _GAP = 1
 
+#: Words, and whether each may go on ("sponsor*").
 Pattern = tuple[tuple[str, bool], ...]
-#: Patterns with the kind of statement that each makes.
-Patterns = tuple[tuple[Pattern, str], ...]
+#: Patterns, the kind of statement that each makes, and whether it must begin a line.
+Patterns = tuple[tuple[Pattern, str, bool], ...]
 #: First and last word of a statement, and its kind.
 Hit = tuple[int, int, str]
 #: What a word may begin.
@@ -45,12 +46,13 @@ class Notice:
 
 def vocabulary(statements: Iterable[Statement]) -> Vocabulary:
     """The patterns, ready to be looked up by the word that they begin with."""
-    known: dict[str, list[tuple[Pattern, str]]] = defaultdict(list)
+    known: dict[str, list[tuple[Pattern, str, bool]]] = defaultdict(list)
     for statement in statements:
         for text in statement.words:
-            pattern = tuple((word, part.endswith("*")) for part in text.split() for word in words(fold(normal(part))))
-            known[pattern[0][0]].append((pattern, statement.kind))
-    lengths = sorted({len(first) for first, patterns in known.items() if any(pattern[0][1] for pattern, _ in patterns)})
+            parts = text.removeprefix("^").split()
+            pattern = tuple((word, part.endswith("*")) for part in parts for word in words(fold(normal(part))))
+            known[pattern[0][0]].append((pattern, statement.kind, text.startswith("^")))
+    lengths = sorted({len(first) for first, patterns in known.items() if any(one[0][0][1] for one in patterns)})
 
     @lru_cache(maxsize=50_000)
     def begun_by(word: str) -> Patterns:
@@ -62,15 +64,17 @@ def vocabulary(statements: Iterable[Statement]) -> Vocabulary:
 
 
 def states_payment(cut: Sequence[str], known: Vocabulary) -> bool:
-    """Whether these words state anywhere that somebody pays: a quick look, for most mails end here."""
-    return any(kind == PAID for _, _, kind in _hits(cut, known, PAID))
+    """Whether these words may state anywhere that somebody pays: a quick look, for most mails end here."""
+    return any(kind == PAID for _, _, kind in _hits(cut, known, PAID, [True] * len(cut)))
 
 
-def find_notice(cut: Sequence[str], known: Vocabulary, masked: Sequence[bool]) -> Notice | None:
+def find_notice(
+    cut: Sequence[str], known: Vocabulary, masked: Sequence[bool], begins_line: Sequence[bool]
+) -> Notice | None:
     """The passage with most telling kinds of statement, one of its kinds being `PAID`; None when it is nowhere stated that
-    somebody pays. `masked` words (a footer's, a quotation's) state nothing."""
+    somebody pays. `masked` words (a footer's, a quotation's) state nothing; `begins_line`: of each word."""
     best: Notice | None = None
-    for passage in _passages(sorted(hit for hit in _hits(cut, known) if not masked[hit[0]])):
+    for passage in _passages(sorted(hit for hit in _hits(cut, known, "", begins_line) if not masked[hit[0]])):
         kinds = frozenset(kind for _, _, kind in passage)
         notice = Notice(passage[0][0], max(last for _, last, _ in passage), kinds)
         if PAID in kinds and (best is None or (notice.telling, len(kinds)) > (best.telling, len(best.kinds))):
@@ -90,7 +94,7 @@ def _passages(hits: Sequence[Hit]) -> Iterator[list[Hit]]:
         yield passage
 
 
-def _hits(cut: Sequence[str], known: Vocabulary, only: str = "") -> Iterator[Hit]:
+def _hits(cut: Sequence[str], known: Vocabulary, only: str, begins_line: Sequence[bool]) -> Iterator[Hit]:
     present = set(cut)
     begun = {
         word: patterns
@@ -98,8 +102,8 @@ def _hits(cut: Sequence[str], known: Vocabulary, only: str = "") -> Iterator[Hit
         if (patterns := [one for one in known(word) if only in ("", one[1]) and _possible(one[0], present)])
     }
     for at in [at for at, word in enumerate(cut) if word in begun] if begun else ():
-        for pattern, kind in begun[cut[at]]:
-            last = _match(cut, at, pattern)
+        for pattern, kind, first in begun[cut[at]]:
+            last = _match(cut, at, pattern) if begins_line[at] or not first else -1
             if last >= 0:
                 yield at, last, kind
 
