@@ -165,7 +165,8 @@ def kept_in(path: Path, account: str) -> frozenset[str]:
     """`Journal.kept` for those who only look: nothing is made or written. Raises InputError, NotFoundError or WriteError."""
     if not is_there(path):
         return frozenset()
-    how = "mode=ro" if os.access(path.parent, os.W_OK) else "immutable=1"  # WAL needs its folder, if only to read
+    # in any other mode, files for the WAL are made beside it; while there is one, somebody writes or was cut off
+    how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
     with _errors_of(path), closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)) as connection:
         return (
             frozenset(row[0] for row in connection.execute(_KEPT, (account,)))
