@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from filters.authentication_results import Method, Results
+from filters.authentication_results import parse as parse_results
 from filters.imitation import bears_name, claims_to_be, domains_in, header_prefix, imitates
 from filters.message import Message
 from filters.receivers import Authserv, Run, parse_trust, pinned_for, runs, seen_ids
@@ -21,6 +22,8 @@ from filters.senders import Sender
 __all__ = ["Authenticity", "Authserv", "check", "claims_to_be", "parse_trust", "pinned_for", "seen_ids"]
 
 _NO_REPLY = re.compile(r"noreply|donotreply")
+#: Headers of one mail that are looked at for somebody's "fail".
+_RESULTS = 20
 _SPEAKING = frozenset(["dkim", "dmarc", "spf"])
 
 
@@ -34,6 +37,8 @@ class Authenticity:
     """One plain sentence, without mail content except domains and header names."""
     dkim: bool
     """A pinned receiver saw a valid signature of the sender's: signed headers (class, template) may be believed."""
+    contradicted: bool = False
+    """Somebody who is not pinned wrote that DMARC failed. Nobody forges that, so the mail is never moved."""
 
 
 def check(message: Message, sender: Sender, trusted: Sequence[Authserv]) -> Authenticity:
@@ -45,9 +50,18 @@ def check(message: Message, sender: Sender, trusted: Sequence[Authserv]) -> Auth
         return Authenticity("unverified", f"It is from {_shown(domain)}, which is not {sender.title}'s.", False)
     if fault := _duplicate(message, sender) or _reply_fault(message, sender):
         return Authenticity("forged", fault, False)
-    if not trusted:
-        return Authenticity("unverified", "No receiver is named whose Authentication-Results may be believed.", False)
-    return _by_results(runs(message, trusted), sender)
+    said = (
+        _by_results(runs(message, trusted), sender)
+        if trusted
+        else Authenticity("unverified", "No receiver is named whose Authentication-Results may be believed.", False)
+    )
+    return said if said.state != "unverified" else replace(said, contradicted=_anyone_says_fail(message))
+
+
+def _anyone_says_fail(message: Message) -> bool:
+    values = [value for name, value in message.headers if name == "authentication-results"]
+    methods = [method for value in values[:_RESULTS] for method in parse_results(value).methods]
+    return any(method.name == "dmarc" and method.result == "fail" for method in methods)
 
 
 # --- what contradicts

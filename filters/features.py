@@ -111,7 +111,9 @@ def notices(reading: Reading) -> Named:
     masked = [
         line or quoted for line, quoted in zip(_in_footer(reading, places), _in_quotation(reading, places), strict=True)
     ]
-    begins_line = [not reading.text[reading.text.rfind("\n", 0, start) + 1 : start].strip(" .·*|") for start, _ in places]
+    begins_line = [
+        not reading.text[reading.text.rfind("\n", 0, start) + 1 : start].strip(" .·*|") for start, _ in places
+    ]
     notice = reading.sender.notice(reading.cut, masked, begins_line)
     if notice is None:
         return

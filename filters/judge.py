@@ -28,6 +28,7 @@ class Verdict:
     `probability` is P(promotional), the sum over the promotional categories; `category` is the most probable one.
     `never`: the sender's data say that such mail is never moved, whatever a model thinks of it.
     `several`: the mail holds several messages, so that it cannot be advertising as a whole.
+    `certain`: the category itself is as probable as the threshold demands.
     `known`: the address is one that the sender is known to send from; employees' addresses are not.
     """
 
@@ -36,6 +37,7 @@ class Verdict:
     promotional: bool
     unsure: bool
     never: bool
+    certain: bool
     known: bool
     several: bool
     authenticity: Authenticity
@@ -45,17 +47,18 @@ class Verdict:
 def judge(message: Message, sender: Sender, model: Model, trusted: Sequence[Authserv]) -> Verdict:
     """The verdict on a message that claims to be from `sender`."""
     authenticity = check(message, sender, trusted)
-    known = sender.stream(message.from_address) is not None
+    stream = sender.stream(message.from_address)
     names = templates_of(message, sender)
-    never = sender.never(message.from_address, names)
+    never = sender.never(message.from_address, (*names, *sender.templates_in(message.links)))
     if never is not None:
-        clue = Evidence(f"never:{never.name}", safe_text(" ".join((message.from_address, *names)), _QUOTE_WIDTH))
-        return Verdict(never.name, 0.0, False, False, True, known, False, authenticity, (clue,))
+        shown = Evidence(f"never:{never.name}", safe_text(" ".join((message.from_address, *names)), _QUOTE_WIDTH))
+        known = stream is not None
+        return Verdict(never.name, 0.0, False, False, True, True, known, False, authenticity, (shown,))
     features = read(message, sender, names)
     values = model.values(features)
     chances = model.probabilities(values)
-    several = sender.holds_several(message.subject)
-    if several:
+    several = sender.holds_several(message.from_address, message.subject, message.links)
+    if several or (stream and stream.wanted):
         chances = without(chances, sender.promotional)
     promotional = [name for name in chances if sender.categories[name].promotional]
     category = max(chances, key=lambda name: (chances[name], name))
@@ -67,7 +70,8 @@ def judge(message: Message, sender: Sender, model: Model, trusted: Sequence[Auth
         promotional=category in promotional and probability >= model.threshold,
         unsure=model.unsure <= probability < model.threshold,
         never=False,
-        known=known,
+        certain=chances[category] >= model.threshold,
+        known=stream is not None,
         several=several,
         authenticity=authenticity,
         evidence=tuple(_evidence(name, weight, features) for name, weight in _merged(clues)[:CLUES]),
@@ -76,7 +80,7 @@ def judge(message: Message, sender: Sender, model: Model, trusted: Sequence[Auth
 
 def without(chances: dict[str, float], categories: Collection[str]) -> dict[str, float]:
     """The probabilities given that it is none of these categories."""
-    rest = sum(chance for name, chance in chances.items() if name not in categories)
+    rest = sum(chance for name, chance in chances.items() if name not in categories) or 1.0
     return {name: 0.0 if name in categories else chance / rest for name, chance in chances.items()}
 
 

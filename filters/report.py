@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from rich.text import Text
 from filters.errors import UsageError
 from filters.safe_text import escaped, safe_text
 from filters.senders import OptOut, Sender
-from filters.sweep import Finding, Tally
+from filters.sweep import UNVERIFIED, Finding, Tally
 
 #: Names the format of `audit --format json`; filters/audit.schema.json describes it.
 SCHEMA = "unpitch-audit-1"
@@ -119,18 +120,17 @@ def route_json(route: OptOut) -> dict[str, Any]:
 # --- text
 
 
-def audit_text(console: Console, audit: Audit, sender: Sender, region: str) -> None:
+def audit_text(console: Console, audit: Audit, sender: Sender, region: str, *, brief: bool = False) -> None:
     """The audit for a person: how much, of what kind, which of it is advertising and why, what is doubtful, how to opt out."""
     headline(console, audit, sender)
-    if not audit.findings:
-        return
-    console.print()
-    console.print(_category_table(console, audit, sender))
-    console.print()
-    promotional_list(console, audit.promotional)
-    _kept_lists(console, audit)
-    trust_hint(console, audit, sender)
-    opt_out_text(console, sender, sorted({finding.category for finding in audit.promotional}), region)
+    if audit.findings:
+        console.print()
+        console.print(_category_table(console, audit, sender))
+        promotional_list(console, audit.promotional)
+        _kept_lists(console, audit)
+        trust_hint(console, audit)
+    kinds = sorted({finding.category for finding in audit.promotional}) or sorted(sender.promotional)
+    opt_out_text(console, sender, kinds, region, brief=brief)
 
 
 def headline(console: Console, audit: Audit, sender: Sender) -> None:
@@ -180,13 +180,17 @@ def promotional_list(console: Console, findings: Sequence[Finding], title: str =
         _mail_line(console, finding, f"{finding.probability:4.0%}")
         say(console, f"    {_why(finding)}", "dim")
         if finding.action != "move":
-            say(console, f"    kept: {finding.reason}", "yellow")
+            unverified = finding.reason.startswith(UNVERIFIED)
+            say(console, f"    kept: {UNVERIFIED if unverified else finding.reason}", "yellow")
     _and_more(console, len(findings))
     console.print()
 
 
 def _why(finding: Finding) -> str:
     speaking = [clue for clue in finding.evidence if clue["weight"] > 0 and clue["quote"]]
+    streams = [clue["quote"] for clue in speaking if clue["feature"] == f"stream:{finding.category}"]
+    if streams:
+        return f"it comes from {streams[0]}"
     for kind in ("disclosure_decisive", "disclosure_guess_decisive", "notice", "disclosure"):
         said = [clue["quote"] for clue in speaking if clue["feature"].startswith(kind)]
         if said:
@@ -197,7 +201,7 @@ def _why(finding: Finding) -> str:
 
 def _kept_lists(console: Console, audit: Audit) -> None:
     unsure = [finding for finding in audit.findings if finding.unsure and finding.authenticity != "forged"]
-    unverified = sum(finding.authenticity == "unverified" for finding in audit.findings)
+    unverified = sum(finding.reason.startswith(UNVERIFIED) for finding in audit.findings)
     for title, findings in (("Looks forged: never moved, do not trust it", audit.forged), ("Unsure: kept", unsure)):
         if findings:
             say(console, title, "bold")
@@ -207,37 +211,36 @@ def _kept_lists(console: Console, audit: Audit) -> None:
             _and_more(console, len(findings))
             console.print()
     if unverified:
-        say(console, f"Not verifiable, and so kept: {unverified:,} (nobody whom you trust says that they are genuine).")
+        say(console, f"Kept because nobody whom you trust says that they are genuine: {unverified:,}.", "yellow")
 
 
 def _mail_line(console: Console, finding: Finding, lead: str) -> None:
-    width = max(console.width, 60)
-    sender_width = 24 if width < 100 else 36
     start = f"  {finding.date[:10] or 'no date':10}  {lead:>4}  "
     name = finding.from_ if finding.authenticity == "forged" else finding.from_.partition(" <")[0] or finding.from_
-    name = safe_text(name, sender_width)
-    subject = safe_text(finding.subject, max(20, width - len(start) - sender_width - 2))
-    line = Text(f"{start}{name}")
-    line.pad_right(max(1, len(start) + sender_width + 2 - line.cell_len))
-    line.append(subject)
+    if not console.is_terminal:
+        say(console, f"{start}{name}  {finding.subject}")
+        return
+    width = 24 if console.width < 100 else 36
+    line = Text(f"{start}{safe_text(name, width)}")
+    line.pad_right(max(1, len(start) + width + 2 - line.cell_len))
+    line.append(safe_text(finding.subject, max(20, console.width - len(start) - width - 2)))
     console.print(line, soft_wrap=True)
 
 
-def trust_hint(console: Console, audit: Audit, sender: Sender) -> None:
-    """When nothing is pinned: which ids the mails show, and the option that would accept the commonest."""
+def trust_hint(console: Console, audit: Audit) -> None:
+    """When mail is unverified: which receivers it names, and the command that would believe the commonest."""
     unverified = [finding for finding in audit.findings if finding.authenticity == "unverified"]
     if not unverified or not audit.tally.authserv_ids:
         return
-    say(console, "Receivers that say in these mails whether they are genuine (Authentication-Results):")
+    say(console, "Who says in these mails (Authentication-Results) whether they are genuine:")
     for seen, count in audit.tally.authserv_ids.most_common(5):
-        say(
-            console,
-            f"  {seen.id or '(without a name)'}, written {seen.placement} its Received line: {_count(count, 'mail')}",
-        )
-    best, _ = audit.tally.authserv_ids.most_common(1)[0]
-    if best.id:
-        say(console, "Is the first one your own mail provider or server? Then run the same again with:")
-        say(console, f"  --trust-authserv {best.id}:{best.placement}", "bold")
+        where = "at the bottom" if seen.placement == "bottom" else f"{seen.placement} its Received line"
+        say(console, f"  {seen.id or 'somebody without a name'}, {where}: {_count(count, 'mail')}")
+    named = [seen for seen, _ in audit.tally.authserv_ids.most_common() if seen.id]
+    if named:
+        say(console, f"If {named[0].id} is your own mail provider or server, believe it by:")
+        places = " ".join(shlex.quote(name) for name in audit.sources)
+        say(console, f"  unpitch audit {places} --trust-authserv {named[0].id}:{named[0].placement}", "bold")
     console.print()
 
 
@@ -297,10 +300,16 @@ def opt_out_text(
         if brief:
             say(console, f"  Former routes and what else helps: unpitch opt-out {category}", "dim")
         console.print()
-    if not brief:
+    if not brief and any(sender.categories[category].promotional for category in categories):
         _eras(console, sender)
-        for advice in sender.advice:
-            say(console, f"  {advice.text}{f' {advice.url}' if advice.url else ''}", safe=escaped)
+        _advice(console, sender)
+
+
+def _advice(console: Console, sender: Sender) -> None:
+    say(console, "What else helps, and what to expect", "bold")
+    for advice in sender.advice:
+        guess = " (a guess at what was meant)" if advice.grade == "D" else ""
+        say(console, f"  {advice.text}{guess}{f' {advice.url}' if advice.url else ''}", safe=escaped)
 
 
 def _route(console: Console, route: OptOut) -> None:
@@ -311,6 +320,8 @@ def _route(console: Console, route: OptOut) -> None:
         say(console, f"    {' > '.join(route.steps)}")
     if route.url:
         say(console, f"    {route.url}", "cyan" if route.live else "dim", safe=escaped)
+    if route.shortcut and route.live:
+        say(console, f"    perhaps directly (one source only): {route.shortcut}", safe=escaped)
     say(console, f"    {route.note} (newest evidence: {route.checked}, grade {route.grade})", "dim")
 
 
@@ -338,7 +349,8 @@ def explain_text(console: Console, audit: Audit, sender: Sender) -> None:
         say(console, f"This mail is not from {sender.title} and does not claim to be.")
     for finding in audit.findings:
         _explain(console, finding, sender)
-    trust_hint(console, audit, sender)
+        console.print()
+    trust_hint(console, audit)
 
 
 def _explain(console: Console, finding: Finding, sender: Sender) -> None:
@@ -352,4 +364,5 @@ def _explain(console: Console, finding: Finding, sender: Sender) -> None:
     say(console, "  Evidence (what each clue adds to the log-odds of this kind of mail):")
     for clue in finding.evidence:
         quote = f" “{clue['quote']}”" if clue["quote"] else ""
-        say(console, f"  {clue['weight']:+7.2f}  {clue['feature']}{quote}")
+        weight = f"{clue['weight']:+7.2f}" if clue["weight"] else " " * 7
+        say(console, f"  {weight}  {clue['feature']}{quote}")

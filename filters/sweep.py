@@ -16,6 +16,9 @@ from filters.senders import Sender
 from filters.sources import Mail, Passed, Source, Unreadable, Wanted
 from filters.workers import Failure, Workers
 
+#: How the reason begins for mail that nobody vouches for.
+UNVERIFIED = "not verified"
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -152,10 +155,14 @@ def decide(mail: Mail, verdict: dict[str, Any], advertising: bool, policy: Polic
         return "keep", f"not sure enough: {chance}"
     if verdict["category"] not in policy.move:
         return "keep", "you did not ask to move such mail" if advertising else "not promotional"
+    if not advertising and not verdict["certain"]:
+        return "keep", "not sure enough that it is of that kind"
     if not verdict["known"]:
         return "keep", "such mail is not known to come from this address"
+    if authenticity["contradicted"]:
+        return "keep", "a receiver, though not one that you named, says that DMARC failed"
     if authenticity["state"] != "verified" and not policy.unverified:
-        return "keep", f"not verified: {authenticity['why']}"
+        return "keep", f"{UNVERIFIED}: {authenticity['why']}"
     if not mail.identity:
         return "keep", "it has no Message-ID, so a move could not be undone"
     busy = sorted(word for flag, word in BUSY.items() if flag in mail.flags)

@@ -53,8 +53,8 @@ class Example:
     category: str
     author: str
     variants: tuple[Features, ...]
-    several: bool = False
-    """It holds several messages: by data no advertising as a whole, whatever the model says (`judge`)."""
+    barred: bool = False
+    """By data no advertising as a whole, whatever the model says (`judge`): several messages, or a wanted stream."""
 
 
 def read_corpus(root: Path, sender: Sender) -> list[Example]:
@@ -64,9 +64,17 @@ def read_corpus(root: Path, sender: Sender) -> list[Example]:
         raw = path.read_bytes()
         variants = tuple(features_of(variant, sender) for variant in carriers(raw))
         author = path.stem.split("-")[2]
-        several = sender.holds_several(parse(raw).subject)
-        examples.append(Example(f"{path.parent.name}/{path.name}", path.parent.name, author, variants, several))
+        examples.append(
+            Example(f"{path.parent.name}/{path.name}", path.parent.name, author, variants, _barred(raw, sender))
+        )
     return examples
+
+
+def _barred(raw: bytes, sender: Sender) -> bool:
+    message = parse(raw)
+    stream = sender.stream(message.from_address)
+    several = sender.holds_several(message.from_address, message.subject, message.links)
+    return several or (stream is not None and stream.wanted)
 
 
 def features_of(raw: bytes, sender: Sender) -> Features:
@@ -188,7 +196,7 @@ class Judged:
 
     def promotional(self, sender: Sender) -> float:
         """P(promotional)."""
-        if self.example.several:
+        if self.example.barred:
             return 0.0
         return sum(chance for name, chance in self.chances.items() if sender.categories[name].promotional)
 

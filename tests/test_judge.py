@@ -89,3 +89,55 @@ def test_mail_of_others_is_not_claimed() -> None:
     judge_bytes = worker({"model": str(models.shipped(SENDER.name)), "trusted": [[mails.TRUSTED, "above"]]})
     assert judge_bytes(mails.friend()) == {"claims": False}
     assert judge_bytes(mails.forged())["verdict"]["authenticity"]["state"] == "forged"
+
+
+THREADS = "https://www.linkedin.com/messaging/thread/2-{}/"
+
+
+@pytest.mark.parametrize(
+    ("subject", "text"),
+    [
+        ("You have 3 new messages", mails.DISCLOSURE),
+        ("You have 2 unread messages", mails.DISCLOSURE),
+        ("Ann, Bo and 2 others just messaged you", mails.DISCLOSURE),
+        ("Ann just messaged you", f"{mails.DISCLOSURE}\n{THREADS.format('YWFh')}\n{THREADS.format('YmJi')}"),
+    ],
+)
+def test_mail_that_holds_several_messages_is_no_advertising_as_a_whole(subject: str, text: str) -> None:
+    digest = "Ann via LinkedIn <messaging-digest-noreply@linkedin.com>"
+    raw = mails.mail(text, sender=digest, subject=subject, template="email_type_messaging_digest")
+    result = verdict(raw, certain("partner_inmail"))
+    assert (result.several, result.promotional, result.probability) == (True, False, 0.0)
+
+
+def test_a_notice_of_one_message_may_be() -> None:
+    digest = "Ann via LinkedIn <messaging-digest-noreply@linkedin.com>"
+    result = verdict(mails.mail(sender=digest, subject="Ann just messaged you", template="email_type_messaging_digest"))
+    assert (result.several, result.promotional) == (False, True)
+
+
+@pytest.mark.parametrize(
+    "address", ["invitations@linkedin.com", "newsletters-noreply@linkedin.com", "groups-noreply@linkedin.com"]
+)
+def test_a_wanted_stream_is_no_advertising_whatever_it_quotes(address: str) -> None:
+    result = verdict(mails.mail(sender=f"Ann <{address}>", template=""), certain("partner_inmail"))
+    assert (result.promotional, result.probability) == (False, 0.0)
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["security_new_sign_in_01", "email_security_new_device_01", "billing_receipt_01", "email_jobs_application_gone_01"],
+)
+def test_unlisted_templates_of_kinds_that_are_never_moved_are_on_the_safe_side(template: str) -> None:
+    raw = mails.mail(sender="LinkedIn <messages-noreply@linkedin.com>", template=template)
+    assert verdict(raw, certain("partner_inmail")).never
+
+
+def test_one_link_with_a_security_template_is_enough() -> None:
+    link = "https://www.linkedin.com/comm/x?trk=eml-security_password_reset_checkpoint-a-0-b"
+    others = "\n".join(f"https://www.linkedin.com/comm/{n}?trk=eml-email_member_message_v2-a-{n}-b" for n in range(5))
+    assert verdict(mails.mail(f"{mails.DISCLOSURE}\n{others}\n{link}"), certain("partner_inmail")).never
+
+
+def test_an_endless_template_name_is_nobodys() -> None:
+    assert SENDER.template("a" + "_v1" * 20_000 + "x") is None

@@ -64,6 +64,8 @@ header_fields = ["FROM"]
 class_header = "x-acme-class"
 template_header = "x-acme-template"
 several = ["You have 2 new notes"]
+thread_path = "/talk/"
+never_parts = []
 route_hosts = ["www.acme.example"]
 not_live = ["/old/"]
 

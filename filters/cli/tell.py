@@ -67,7 +67,7 @@ def _show(out: Console, sample: Sample) -> None:
     way_in = Access(sample.password)
     say(out, f"A sample mailbox of {sample.mails} invented mails is served by {sample.about}.")
     _prompt(out, f"unpitch audit {command}")
-    audit_text(out, mailbox.audit_sources([sample.location], way_in, trust, wanted), sender, "")
+    audit_text(out, mailbox.audit_sources([sample.location], way_in, trust, wanted), sender, "", brief=True)
     with TemporaryDirectory(prefix="unpitch-demo-") as state:
         journal = Path(state) / "journal.sqlite3"
         _prompt(out, f"unpitch clean {command} --yes")
@@ -84,10 +84,14 @@ def _show(out: Console, sample: Sample) -> None:
         f"All {left} mails are back in the inbox." if left == sample.mails else f"Only {left} mails are in the inbox!",
     )
     _prompt(out, "unpitch opt-out partner_inmail --region eu")
-    opt_out_text(out, sender, ["partner_inmail"], "eu", brief=True)
+    opt_out_text(out, sender, ["partner_inmail"], "eu")
     say(out, "Now your own mailbox; an audit only looks, and changes nothing:", "bold")
-    say(out, "  unpitch audit imaps://you@example.org@imap.example.org     (asks for the password)")
-    say(out, "  unpitch audit ~/Maildir        unpitch audit takeout.mbox        unpitch explain mail.eml")
+    for command in (
+        "audit imaps://you@example.org@imap.example.org",
+        "audit ~/Maildir takeout.mbox",
+        "explain mail.eml",
+    ):
+        say(out, f"  unpitch {command}")
 
 
 def _prompt(out: Console, command: str) -> None:

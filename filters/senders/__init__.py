@@ -66,6 +66,9 @@ __all__ = [
 #: Links that are asked for the template's name: in genuine mail all of them agree.
 _LINKS = 20
 _AUTHORITY_END = re.compile(r"[/?#\\]")
+#: The category of mail that tells of messages, one or several.
+DIGEST = "message_digest"
+_LONGEST_NAME = 80
 #: A template's version at the end of its name: "_01", "_59", "_v2".
 _VERSION = re.compile(r"(?:_v?\d{1,3})+\Z")
 #: Link pages prefix each template name by this, so that names that begin with it have it twice.
@@ -90,6 +93,10 @@ class Sender:
     template_header: str
     several: tuple[str, ...]
     """Subjects, whatever the number in them, of mail that holds several messages."""
+    thread_path: str
+    """In a link, what stands before the id of a conversation."""
+    never_parts: tuple[str, ...]
+    """"part:category": parts of unlisted template names by which mail is taken for a kind that is never moved."""
     route_hosts: tuple[str, ...]
     """The only hosts that an opt-out address may be on."""
     not_live: tuple[str, ...]
@@ -127,6 +134,8 @@ class Sender:
 
     def template(self, name: str) -> Template | None:
         """The template of this name, whatever its version; the doubled prefix that link pages have is allowed."""
+        if len(name) > _LONGEST_NAME:
+            return None
         stem = _VERSION.sub("", name.strip().lower())
         return self.templates.get(stem) or self.templates.get(stem.removeprefix(_PREFIX))
 
@@ -158,20 +167,30 @@ class Sender:
         A never-moved template wins on every stream. On a mixed stream mail stays unless all its templates are known to be
         harmless to move: no template, or an unknown one, is no leave.
         """
-        templates = [self.template(name) for name in template_names if name]
-        for template in templates:
-            if template and self.categories[template.category].action == "never":
-                return self.categories[template.category]
+        names = [name for name in template_names if name]
+        templates = [self.template(name) for name in names]
+        for name, template in zip(names, templates, strict=True):
+            category = template.category if template else self._by_part(name)
+            if category and self.categories[category].action == "never":
+                return self.categories[category]
         stream = self.stream(address)
         if stream is None or self.categories[stream.category].action != "never":
             return None
         exempt = bool(templates) and all(template and template.category in stream.unless for template in templates)
         return None if exempt else self.categories[stream.category]
 
-    def holds_several(self, subject: str) -> bool:
-        """Whether a mail with this subject holds several messages, so that no verdict can be right for all of them."""
+    def holds_several(self, address: str, subject: str, links: Iterable[str]) -> bool:
+        """Whether a mail holds several messages, so that no verdict can be right for all of them: by its subject; or when a
+        notice of messages links to several conversations, or counts something other than one."""
         spelled = words(fold(normal(subject)))
-        return any(spelled == words(fold(normal(known))) for known in self.several)
+        if any(spelled == words(fold(normal(known))) for known in self.several):
+            return True
+        stream = self.stream(address)
+        if stream is None or stream.category != DIGEST:
+            return False
+        found = (link.partition(self.thread_path)[2] for link in links if self.owns(_host(link)))
+        threads = {re.split(r"[/?#]", rest, maxsplit=1)[0] for rest in found} - {""}
+        return len(threads) > 1 or bool(set(re.findall(r"\d+", subject)) - {"1"})
 
     def find(self, text: str) -> tuple[Found, ...]:
         """Disclosures and footer lines in `text`, which is in normal form."""
@@ -181,6 +200,10 @@ class Sender:
     def hits(self, cut: Sequence[str]) -> list[Hit]:
         """Every place of every phrase among the words of a text."""
         return hits(cut, self.phrases)
+
+    def _by_part(self, name: str) -> str:
+        parts = (known.partition(":") for known in self.never_parts)
+        return next((category for part, _, category in parts if part in name.lower()), "")
 
     def found(self, text: str, hits: Sequence[Hit], places: Sequence[tuple[int, int]]) -> tuple[Found, ...]:
         """Each phrase once, at its best place; `places` is where the words of `text` stand."""

@@ -41,6 +41,8 @@ class Stream:
     seen: str
     since: str = ""
     until: str = ""
+    wanted: bool = False
+    """Never advertising as a whole, whatever it quotes."""
     unless: tuple[str, ...] = ()
     """For a mixed stream whose category is never moved: a mail all of whose templates are known and of these categories
     is exempt from that."""

@@ -28,6 +28,8 @@ class Settings:
     class_header: str
     template_header: str
     several: tuple[str, ...]
+    thread_path: str
+    never_parts: tuple[str, ...]
     route_hosts: tuple[str, ...]
     not_live: tuple[str, ...]
 
