@@ -149,3 +149,27 @@ def test_too_few_files_for_a_worker_is_one_line(box: Path, tmp_path: Path) -> No
     done = shell(tmp_path, f"ulimit -n 9; unpitch audit {box}")
     assert (done.returncode, done.stderr.count("\n")) == (70, 1)
     assert "worker process cannot be started: too many open files" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")
+@pytest.mark.parametrize("folder", ["cur", ".LinkedIn/cur"])
+def test_a_maildir_that_may_not_be_written_is_said_so_once(folder: str, box: Path, tmp_path: Path) -> None:
+    for name in ("cur", "new", "tmp"):
+        (box / ".LinkedIn" / name).mkdir(parents=True)
+    (box / folder).chmod(0o500)
+    done = shell(tmp_path, f"unpitch clean {box} {' '.join(TRUST)} --yes")
+    (box / folder).chmod(0o700)
+    assert (done.returncode, done.stderr.count("\n")) == (74, 1)
+    assert f"{folder} cannot be written" in done.stderr
+    assert in_target(box) == 0
+
+
+def test_where_nothing_could_be_moved_there_is_nothing_to_take_back(box: Path, tmp_path: Path) -> None:
+    (box / ".LinkedIn" / "tmp").mkdir(parents=True)
+    for name in ("cur", "new"):
+        (box / ".LinkedIn" / name).mkdir()
+    for path in (box / "cur").iterdir():  # a folder in the way of each
+        (box / ".LinkedIn" / "cur" / path.name / "x").mkdir(parents=True)
+    done = shell(tmp_path, f"unpitch clean {box} {' '.join(TRUST)} --yes")
+    assert "0 moved to LinkedIn.\n" in done.stdout
+    assert len(list((box / "cur").iterdir())) == ADVERTS

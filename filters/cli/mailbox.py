@@ -165,7 +165,8 @@ def clean_one(
             say(out, "Nothing was moved.", "bold")
             return
         outcome = moving.move(source, journal, run, [finding.candidate for finding in found.to_move], to)
-        say(out, f"{len(outcome.moved)} moved to {to}. Take them back with: unpitch undo --run {run}", "bold green")
+        back = f" Take them back with: unpitch undo --run {run}" if outcome.moved else ""
+        say(out, f"{len(outcome.moved)} moved to {to}.{back}", "bold green")
         _left(out, outcome)
 
 

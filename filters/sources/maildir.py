@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from filters.errors import NotFoundError, RefusedError, ServerError, TargetError, UsageError
+from filters.errors import NotFoundError, RefusedError, ServerError, TargetError, UsageError, WriteError
 from filters.safe_text import safe_text
 from filters.sources import Look, Mail, Passed, Place, Target, Unreadable, Wanted
 from filters.sources.files import look_at, open_file, printable, reason, screened
@@ -125,7 +125,7 @@ class Maildir:
     # Moving
 
     def prepare(self, folder: str) -> Target:
-        """Make a Maildir++ subfolder beside this one; "" and "INBOX" are the root."""
+        """Make a Maildir++ subfolder beside this one; "" and "INBOX" are the root. Raises TargetError or WriteError."""
         self._check_leave()
         root, home, directory = Path(self.account), self._directory(self.folder), self._directory(folder)
         shown = safe_text(folder or "INBOX")
@@ -140,6 +140,9 @@ class Maildir:
                 raise TargetError(f"The folder {shown} is on another file system, where nothing can be renamed to.")
         except OSError as error:
             raise TargetError(f"The folder {shown} cannot be made: {reason(error)}. Choose another one.") from error
+        for path in (place / name for place in (home, directory) for name in _SUBFOLDERS):
+            if not os.access(path, os.W_OK | os.X_OK):
+                raise WriteError(f"{path} cannot be written, so nothing was moved. Check your rights to that folder.")
         return Target(self._name(directory), 0, 0)
 
     def move(self, places: Sequence[Place], target: Target) -> Mapping[Place, Place | None]:
