@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 from filters.message import Message
@@ -53,6 +54,8 @@ class Reading:
     sender: Sender
     text: str
     cut: list[str]
+    places: Callable[[], list[tuple[int, int]]]
+    """Where the words stand; worked out only when somebody asks."""
     hits: list[Hit]
     templates: tuple[str, ...]
 
@@ -63,8 +66,9 @@ Named = Iterator[tuple[str, str]]
 def read(message: Message, sender: Sender, templates: tuple[str, ...]) -> Features:
     """All features of a message that shows these `templates` (see `templates_of`)."""
     text = _URL.sub(" ", f"{normal(message.subject)}\n{message.text}")
-    cut = words(fold(text))[:WORD_CAP]
-    reading = Reading(message, sender, text, cut, sender.hits(cut), templates)
+    folded = fold(text)
+    cut = words(folded)[:WORD_CAP]
+    reading = Reading(message, sender, text, cut, cache(lambda: spans(folded)[:WORD_CAP]), sender.hits(cut), templates)
     named: dict[str, str] = {}
     for function in NAMED:
         for feature, quote in function(reading):
@@ -73,8 +77,8 @@ def read(message: Message, sender: Sender, templates: tuple[str, ...]) -> Featur
 
 
 def templates_of(message: Message, sender: Sender) -> tuple[str, ...]:
-    """Template names that the mail shows: the header's, then the one that most links agree on."""
-    linked = [name for name, _ in sender.templates_in(message.links).most_common(1)]
+    """Template names that the mail shows: the header's, then those of its links, the most frequent first."""
+    linked = [name for name, _ in sender.templates_in(message.links).most_common()]
     return tuple(name for name in (message.first(sender.template_header.lower()).strip(), *linked) if name)
 
 
@@ -84,9 +88,8 @@ def disclosures(reading: Reading) -> Named:
     Several sentences that do not overlap are stronger than each: one alone may stand in other mail too.
     """
     hits = [hit for hit in reading.hits if isinstance(hit[-1], Disclosure)]
-    places = spans(fold(reading.text)) if hits else []
     ends: dict[str, list[int]] = {}
-    for found in reading.sender.found(reading.text, hits, places):
+    for found in reading.sender.found(reading.text, hits, reading.places() if hits else ()):
         entry = found.entry
         if not isinstance(entry, Disclosure):
             continue
@@ -107,17 +110,19 @@ def notices(reading: Reading) -> Named:
     """A notice on a paid message in words that nobody has listed: how many telling kinds of statement it makes."""
     if not reading.sender.states_payment(reading.cut):
         return
-    places = spans(fold(reading.text))[:WORD_CAP]
+    text, places = reading.text, reading.places()
     masked = [
         line or quoted for line, quoted in zip(_in_footer(reading, places), _in_quotation(reading, places), strict=True)
     ]
-    begins_line = [
-        not reading.text[reading.text.rfind("\n", 0, start) + 1 : start].strip(" .·*|") for start, _ in places
-    ]
+
+    def begins_line(at: int) -> bool:
+        start = places[at][0]
+        return not text[text.rfind("\n", 0, start) + 1 : start].strip(" .·*|")
+
     notice = reading.sender.notice(reading.cut, masked, begins_line)
     if notice is None:
         return
-    quote = reading.text[places[notice.first][0] : places[notice.last][1]]
+    quote = text[places[notice.first][0] : places[notice.last][1]]
     yield NOTICE, quote
     for number in range(1, notice.telling + 1):
         yield f"notice_telling_{number}", quote
@@ -174,7 +179,7 @@ def header_class(reading: Reading) -> Named:
 
 def templates(reading: Reading) -> Named:
     """The template, by header and by links; the same in every language."""
-    for name in reading.templates:
+    for name in reading.templates[:2]:  # the header's, and the one that most links agree on
         template = reading.sender.template(name)
         yield (f"template:{template.stem}" if template else "template:unknown"), name
         if template:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from filters.senders import Sender
 #: Clues that a verdict shows.
 CLUES = 8
 _QUOTE_WIDTH = 240
+_NOTICES = NOTICE.partition("_")[0] + "_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,9 @@ def judge(message: Message, sender: Sender, model: Model, trusted: Sequence[Auth
     authenticity = check(message, sender, trusted)
     stream = sender.stream(message.from_address)
     names = templates_of(message, sender)
-    never = sender.never(message.from_address, (*names, *sender.templates_in(message.links)))
+    never = sender.never(message.from_address, names)
     if never is not None:
-        shown = Evidence(f"never:{never.name}", safe_text(" ".join((message.from_address, *names)), _QUOTE_WIDTH))
+        shown = Evidence(f"never:{never.name}", safe_text(" ".join((message.from_address, *names[:2])), _QUOTE_WIDTH))
         known = stream is not None
         return Verdict(never.name, 0.0, False, False, True, True, known, False, authenticity, (shown,))
     features = read(message, sender, names)
@@ -84,13 +85,12 @@ def without(chances: dict[str, float], categories: Collection[str]) -> dict[str,
     return {name: 0.0 if name in categories else chance / rest for name, chance in chances.items()}
 
 
-def _merged(clues: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
+def _merged(clues: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
     """One clue for a notice, however many things it states; strongest first."""
-    found: dict[str, float] = {}
-    for name, weight in clues:
-        key = NOTICE if name.startswith(NOTICE.partition("_")[0] + "_") else name
-        found[key] = round(found.get(key, 0.0) + weight, 4)
-    return sorted(found.items(), key=lambda clue: (-abs(clue[1]), clue[0]))
+    notice = sum(weight for name, weight in clues if name.startswith(_NOTICES))
+    rest = [clue for clue in clues if not clue[0].startswith(_NOTICES)]
+    found = [*rest, (NOTICE, round(notice, 4))] if len(rest) < len(clues) else rest
+    return sorted(found, key=lambda clue: (-abs(clue[1]), clue[0]))
 
 
 def _evidence(feature: str, weight: float, features: Features) -> Evidence:

@@ -42,6 +42,8 @@ class Recipe:
     """... of so many authors: names and one author's habits drop out."""
     threshold: float = 0.65
     unsure: float = 0.3
+    least_weight: float = 0.1
+    """A word whose weights all stay below this in a first fit is left out of the second one."""
     decimals: int = 4
 
 
@@ -144,11 +146,25 @@ def vocabulary(examples: Sequence[Example], recipe: Recipe) -> list[str]:
 
 
 def fit(examples: Sequence[Example], recipe: Recipe, about: dict[str, Any]) -> tuple[Model, LogisticRegression]:
-    """Train. The same examples and recipe give the same model: one thread, fixed order, rounded weights.
+    """Train, drop the words that hardly matter, and train again. The same examples and recipe give the same model: one thread,
+    fixed order, rounded weights.
 
     The returned classifier carries the rounded weights too, so that the two can be compared.
     """
-    names = vocabulary(examples, recipe)
+    model, _ = _fit(examples, recipe, about, vocabulary(examples, recipe))
+    kept = [
+        name for name, row in model.weights.items() if not _is_word(name) or max(map(abs, row)) >= recipe.least_weight
+    ]
+    return _fit(examples, recipe, about, sorted(kept))
+
+
+def _is_word(name: str) -> bool:
+    return name.startswith("word:")
+
+
+def _fit(
+    examples: Sequence[Example], recipe: Recipe, about: dict[str, Any], names: list[str]
+) -> tuple[Model, LogisticRegression]:
     categories = tuple(sorted({example.category for example in examples}))
     empty = Model(categories, (0.0,) * len(categories), dict.fromkeys(names, ()), 1.0, 1.0, "", {})
     rows = [(variant, example) for example in examples for variant in example.variants]

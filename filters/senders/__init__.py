@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -213,7 +213,7 @@ class Sender:
         """Whether these words state anywhere that somebody pays; without it there is no notice."""
         return states_payment(cut, self.notices)
 
-    def notice(self, cut: Sequence[str], masked: Sequence[bool], begins_line: Sequence[bool]) -> Notice | None:
+    def notice(self, cut: Sequence[str], masked: Sequence[bool], begins_line: Callable[[int], bool]) -> Notice | None:
         """The notice on a paid message among the words `cut`, whatever its wording; `masked` words do not count."""
         return find_notice(cut, self.notices, masked, begins_line)
 

@@ -26,8 +26,17 @@ Pattern = tuple[tuple[str, bool], ...]
 Patterns = tuple[tuple[Pattern, str, bool], ...]
 #: First and last word of a statement, and its kind.
 Hit = tuple[int, int, str]
-#: What a word may begin.
-Vocabulary = Callable[[str], Patterns]
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The patterns, by the word that they begin with."""
+
+    begun_by: Callable[[str], Patterns]
+    paid: frozenset[str]
+    """Words that begin a statement that somebody pays ..."""
+    paid_beginnings: tuple[str, ...]
+    """... and beginnings of such words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +54,7 @@ class Notice:
 
 
 def vocabulary(statements: Iterable[Statement]) -> Vocabulary:
-    """The patterns, ready to be looked up by the word that they begin with."""
+    """Arrange the patterns."""
     known: dict[str, list[tuple[Pattern, str, bool]]] = defaultdict(list)
     for statement in statements:
         for text in statement.words:
@@ -60,21 +69,25 @@ def vocabulary(statements: Iterable[Statement]) -> Vocabulary:
         longer = (one for first in shorter for one in known.get(first, ()) if one[0][0][1])
         return (*known.get(word, ()), *longer)
 
-    return begun_by
+    paid = [pattern[0] for patterns in known.values() for pattern, kind, _ in patterns if kind == PAID]
+    return Vocabulary(begun_by, frozenset(word for word, _ in paid), tuple({word for word, goes_on in paid if goes_on}))
 
 
 def states_payment(cut: Sequence[str], known: Vocabulary) -> bool:
     """Whether these words may state anywhere that somebody pays: a quick look, for most mails end here."""
-    return any(kind == PAID for _, _, kind in _hits(cut, known, PAID, [True] * len(cut)))
+    present = set(cut)
+    begins = [word for word in present if word in known.paid or word.startswith(known.paid_beginnings)]
+    patterns = (one for word in begins for one in known.begun_by(word))
+    return any(kind == PAID and _possible(pattern, present) for pattern, kind, _ in patterns)
 
 
 def find_notice(
-    cut: Sequence[str], known: Vocabulary, masked: Sequence[bool], begins_line: Sequence[bool]
+    cut: Sequence[str], known: Vocabulary, masked: Sequence[bool], begins_line: Callable[[int], bool]
 ) -> Notice | None:
     """The passage with most telling kinds of statement, one of its kinds being `PAID`; None when it is nowhere stated that
-    somebody pays. `masked` words (a footer's, a quotation's) state nothing; `begins_line`: of each word."""
+    somebody pays. `masked` words (a footer's, a quotation's) state nothing; `begins_line` tells it of the word at a place."""
     best: Notice | None = None
-    for passage in _passages(sorted(hit for hit in _hits(cut, known, "", begins_line) if not masked[hit[0]])):
+    for passage in _passages(sorted(hit for hit in _hits(cut, known, begins_line) if not masked[hit[0]])):
         kinds = frozenset(kind for _, _, kind in passage)
         notice = Notice(passage[0][0], max(last for _, last, _ in passage), kinds)
         if PAID in kinds and (best is None or (notice.telling, len(kinds)) > (best.telling, len(best.kinds))):
@@ -94,17 +107,17 @@ def _passages(hits: Sequence[Hit]) -> Iterator[list[Hit]]:
         yield passage
 
 
-def _hits(cut: Sequence[str], known: Vocabulary, only: str, begins_line: Sequence[bool]) -> Iterator[Hit]:
+def _hits(cut: Sequence[str], known: Vocabulary, begins_line: Callable[[int], bool]) -> Iterator[Hit]:
     present = set(cut)
     begun = {
         word: patterns
         for word in present
-        if (patterns := [one for one in known(word) if only in ("", one[1]) and _possible(one[0], present)])
+        if (patterns := [one for one in known.begun_by(word) if _possible(one[0], present)])
     }
-    for at in [at for at, word in enumerate(cut) if word in begun] if begun else ():
+    for at in [at for at, word in enumerate(cut) if word in begun]:
         for pattern, kind, first in begun[cut[at]]:
-            last = _match(cut, at, pattern) if begins_line[at] or not first else -1
-            if last >= 0:
+            last = _match(cut, at, pattern)
+            if last >= 0 and (not first or begins_line(at)):
                 yield at, last, kind
 
 
