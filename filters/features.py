@@ -65,7 +65,8 @@ Named = Iterator[tuple[str, str]]
 
 def read(message: Message, sender: Sender, templates: tuple[str, ...]) -> Features:
     """All features of a message that shows these `templates` (see `templates_of`)."""
-    text = _URL.sub(" ", f"{normal(message.subject)}\n{message.text}")
+    lines = _URL.sub(" ", f"{normal(message.subject)}\n{message.text}").split("\n")
+    text = "\n".join(dict.fromkeys(lines))  # text and HTML mostly say the same: once is enough
     folded = fold(text)
     cut = words(folded)[:WORD_CAP]
     reading = Reading(message, sender, text, cut, cache(lambda: spans(folded)[:WORD_CAP]), sender.hits(cut), templates)
