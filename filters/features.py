@@ -74,7 +74,7 @@ def read(message: Message, sender: Sender, templates: tuple[str, ...]) -> Featur
     for function in NAMED:
         for feature, quote in function(reading):
             named.setdefault(feature, quote)
-    return Features(named, word_features(message, cut))
+    return Features(named, word_features(message, cut, sender.ignored))
 
 
 def templates_of(message: Message, sender: Sender) -> tuple[str, ...]:
@@ -218,10 +218,14 @@ NAMED: tuple[Callable[[Reading], Named], ...] = (
 )
 
 
-def word_features(message: Message, cut: list[str]) -> frozenset[str]:
-    """Words and pairs of neighbouring words, without the names in From and To."""
-    names = frozenset(words(fold(normal(f"{message.from_name} {message.first('to')}"))))
+def word_features(message: Message, cut: list[str], ignored: frozenset[str]) -> frozenset[str]:
+    """Words and pairs of neighbouring words, without the names in From and To, and without those to be ignored."""
+    names = ignored.union(words(fold(normal(f"{message.from_name} {message.first('to')}"))))
     kept = [word if word == "#" or (2 <= len(word) <= _LONGEST_WORD and word not in names) else "" for word in cut]
-    singles = {f"word:{word}" for word in kept if word and word != "#"}
-    pairs = {f"word:{one} {two}" for one, two in pairwise(kept) if one and two}
-    return frozenset(singles | pairs)
+    pairs = [f"{one} {two}" for one, two in pairwise(kept) if one and two]
+    return frozenset(kept).union(pairs) - {"", "#"}
+
+
+def is_word(feature: str) -> bool:
+    """Whether a feature is a word or a pair of words: the names of all others have a colon or an underscore in them."""
+    return ":" not in feature and "_" not in feature

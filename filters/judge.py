@@ -10,7 +10,7 @@ from typing import Any
 from filters import model as models
 from filters import senders
 from filters.authenticity import Authenticity, Authserv, check, claims_to_be, seen_ids
-from filters.features import NOTICE, Evidence, Features, read, templates_of
+from filters.features import NOTICE, Evidence, Features, is_word, read, templates_of
 from filters.message import MESSAGE_CAP, Message, parse
 from filters.model import Model
 from filters.safe_text import safe_text
@@ -43,6 +43,17 @@ class Verdict:
     several: bool
     authenticity: Authenticity
     evidence: tuple[Evidence, ...]
+
+    @property
+    def unverified(self) -> bool:
+        """Nobody vouches for the mail, and nothing contradicts it."""
+        return self.authenticity.state == "unverified"
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields as JSON has them."""
+        plain = {name: getattr(self, name) for name in self.__slots__}
+        clues = [{"feature": clue.feature, "quote": clue.quote, "weight": clue.weight} for clue in self.evidence]
+        return plain | {"authenticity": asdict(self.authenticity), "evidence": clues}
 
 
 def judge(message: Message, sender: Sender, model: Model, trusted: Sequence[Authserv]) -> Verdict:
@@ -94,14 +105,15 @@ def _merged(clues: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
 
 
 def _evidence(feature: str, weight: float, features: Features) -> Evidence:
-    quote = features.named[feature] if feature in features.named else feature.removeprefix("word:")
-    return Evidence(safe_text(feature), safe_text(quote, _QUOTE_WIDTH), weight)
+    if is_word(feature):
+        return Evidence(safe_text(f"word:{feature}"), safe_text(feature, _QUOTE_WIDTH), weight)
+    return Evidence(safe_text(feature), safe_text(features.named[feature], _QUOTE_WIDTH), weight)
 
 
 def worker(setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
     """For a worker process: `setup` has "model" (a path) and "trusted" (pairs of id and placement).
 
-    The returned function answers {"claims": False} for a mail that is none of the sender's, else what `Judged` shows.
+    The returned function answers {"claims": False} for a mail that is none of the sender's, else who it is from, the verdict, and which receivers it names.
     """
     sender = senders.load()
     model = models.load(Path(setup["model"]))
@@ -118,9 +130,8 @@ def worker(setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
             "date": message.date.isoformat() if message.date else "",
             "from": f"{message.from_name} <{message.from_address}>" if message.from_address else message.first("from"),
             "subject": message.subject,
-            "defects": list(message.defects),
-            "seen_ids": [asdict(seen) for seen in seen_ids(message)],
-            "verdict": asdict(verdict),
+            "seen_ids": [asdict(seen) for seen in seen_ids(message)] if verdict.unverified else [],
+            "verdict": verdict.as_json(),
             "model_sha256": model.sha256,
         }
 

@@ -20,7 +20,7 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from filters.features import Features, read, templates_of
+from filters.features import Features, is_word, read, templates_of
 from filters.message import parse
 from filters.model import SCHEMA, Model
 from filters.safe_text import safe_text
@@ -153,13 +153,9 @@ def fit(examples: Sequence[Example], recipe: Recipe, about: dict[str, Any]) -> t
     """
     model, _ = _fit(examples, recipe, about, vocabulary(examples, recipe))
     kept = [
-        name for name, row in model.weights.items() if not _is_word(name) or max(map(abs, row)) >= recipe.least_weight
+        name for name, row in model.weights.items() if not is_word(name) or max(map(abs, row)) >= recipe.least_weight
     ]
     return _fit(examples, recipe, about, sorted(kept))
-
-
-def _is_word(name: str) -> bool:
-    return name.startswith("word:")
 
 
 def _fit(

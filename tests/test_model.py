@@ -19,7 +19,7 @@ GOOD: dict[str, Any] = {
     "unsure": 0.3,
     "categories": ["ad", "note"],
     "bias": [0.0, 0.0],
-    "weights": {"sign": [2.0, 0.0], "word:buy": [1.0, -1.0], "word:hello": [-1.0, 1.0]},
+    "weights": {"sign": [2.0, 0.0], "buy": [1.0, -1.0], "hello": [-1.0, 1.0]},
 }
 
 
@@ -30,20 +30,18 @@ def write(path: Path, data: object) -> Path:
 
 def test_probabilities_are_a_softmax_of_the_weighted_features(tmp_path: Path) -> None:
     model = load(write(tmp_path / "m.json", GOOD))
-    chances = model.probabilities(
-        model.values(Features({"sign": "", "unknown": ""}, frozenset({"word:buy", "word:never"})))
-    )
+    chances = model.probabilities(model.values(Features({"sign": "", "unknown": ""}, frozenset({"buy", "never"}))))
     assert chances["ad"] == pytest.approx(1 / (1 + 2.718281828459045 ** -(2 + 2 * WORDS_SCALE)))
     assert sum(chances.values()) == pytest.approx(1)
 
 
 def test_contributions_add_up_to_the_log_odds_of_two_categories(tmp_path: Path) -> None:
     model = load(write(tmp_path / "m.json", GOOD))
-    features = Features({"sign": "here"}, frozenset({"word:buy", "word:hello"}))
+    features = Features({"sign": "here"}, frozenset({"buy", "hello"}))
     values = model.values(features)
     clues = model.contributions(values, ["ad"], model.probabilities(values))
     assert sum(weight for _, weight in clues) == pytest.approx(2.0, abs=1e-3)
-    assert {name for name, _ in clues} == {"sign", "word:buy", "word:hello"}
+    assert {name for name, _ in clues} == {"sign", "buy", "hello"}
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,8 @@ class Sender:
     """Keyed by text id, as in `Disclosure.text_id`."""
     all_opt_outs: tuple[OptOut, ...]
     advice: tuple[Advice, ...]
+    ignored: frozenset[str]
+    """Words that are no evidence: months and days."""
     phrases: Catalogue = field(repr=False, compare=False)
     notices: Vocabulary = field(repr=False, compare=False)
 
@@ -266,6 +268,7 @@ def load_from(folder: Traversable) -> Sender:
         eras={entry.text_id: entry for entry in known["era"]},
         all_opt_outs=known["opt_out"],
         advice=known["advice"],
+        ignored=frozenset(word for entry in known["ignored"] for word in entry.words),
         phrases=catalogue([*known["disclosure"], *known["footer"]]),
         notices=vocabulary(known["statement"]),
     )

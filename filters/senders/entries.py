@@ -140,6 +140,14 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True)
+class Ignored:
+    """Words of a language that are no evidence."""
+
+    language: str
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Footer:
     """A line of the footer."""
 
@@ -216,6 +224,7 @@ Entry = (
     | Host
     | Disclosure
     | Statement
+    | Ignored
     | Footer
     | Era
     | OptOut

@@ -44,6 +44,7 @@ TABLES: Mapping[str, Table] = {
     "era": (entries.Era, lambda entry: (entry.text_id,)),
     "footer": (entries.Footer, lambda entry: (entry.language, fold(entry.text))),
     "host": (entries.Host, lambda entry: (entry.name,)),
+    "ignored": (entries.Ignored, lambda entry: (entry.language,)),
     "link_clue": (entries.LinkClue, lambda entry: (entry.part,)),
     "link_place": (entries.LinkPlace, lambda entry: (entry.parameter,)),
     "opt_out": (entries.OptOut, lambda entry: (entry.category, entry.order)),
