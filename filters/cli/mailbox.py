@@ -126,6 +126,7 @@ def clean(
                 dry_run_one(out, source, setup(source, trust), wanted, to)
             else:
                 clean_one(out, source, setup(source, trust), wanted, to, journal_path(), agreed=_agreed(yes))
+    out.print()
     opt_out_text(out, sender, sorted(sender.promotional), place, brief=True)
 
 
