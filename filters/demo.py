@@ -27,7 +27,7 @@ _START_SECONDS = 20
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A running sample mailbox: where it is, what it is, and how many mails it holds."""
+    """A running sample mailbox: where it is, how it lies there, and how many mails it holds."""
 
     location: str
     about: str
@@ -49,14 +49,19 @@ def sample_mailbox() -> Iterator[Sample]:
     mails = sample_mails()
     if find_spec("pymap") is None:
         with tempfile.TemporaryDirectory(prefix="unpitch-demo-") as folder:
-            yield Sample(_lay_out(Path(folder) / "Maildir", mails), "a Maildir in a temporary folder", len(mails), str)
+            yield Sample(
+                _lay_out(Path(folder) / "Maildir", mails), "lies in a Maildir in a temporary folder", len(mails), str
+            )
         return
     password = secrets.token_urlsafe(12)
     with _server(password) as port:
         _append(port, password, mails)
         location = f"imap://{USER}@127.0.0.1:{port}/INBOX"
         yield Sample(
-            location, "an IMAP server on this machine (pymap, in memory)", len(mails), lambda _account: password
+            location,
+            "is served by an IMAP server on this machine (pymap, in memory)",
+            len(mails),
+            lambda _account: password,
         )
 
 

@@ -65,7 +65,7 @@ def _show(out: Console, sample: Sample) -> None:
     wanted = policy(sender, None, "keep")
     command = f"{sample.location} --trust-authserv {AUTHSERV_ID}"
     way_in = Access(sample.password)
-    say(out, f"A sample mailbox of {sample.mails} invented mails is served by {sample.about}.")
+    say(out, f"A sample mailbox of {sample.mails} invented mails {sample.about}.")
     _prompt(out, f"unpitch audit {command}")
     audit_text(out, mailbox.audit_sources([sample.location], way_in, trust, wanted), sender, "", brief=True)
     with TemporaryDirectory(prefix="unpitch-demo-") as state:
