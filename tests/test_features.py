@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
+import unicodedata
+
+import hostile
 import mails
+import pytest
 
 from filters import senders
 from filters.features import Features
@@ -43,3 +48,46 @@ def test_no_feature_holds_an_id_or_a_date() -> None:
 def test_template_and_stream_are_named() -> None:
     named = features(mails.job_alert()).named
     assert {"stream:job_alert", "template_kind:job_alert", "footer:job_alert"} <= set(named)
+
+
+def _html(inner: str) -> bytes:
+    return hostile.html_mail(f"<html><body><table><tr><td>{inner}</td></tr></table></body></html>")
+
+
+def _flowed(text: str) -> bytes:
+    lines = [text[at : at + 40] for at in range(0, len(text), 40)]
+    stuffed = [f" {line}" if line.startswith((" ", ">", "From")) else line for line in lines]
+    return hostile.text_mail(" \n".join(stuffed) + "\n", more="; format=flowed; delsp=yes")
+
+
+SAID = mails.DISCLOSURE
+SOFT = "=\n".join("".join(f"={byte:02X}" for byte in char.encode()) for char in SAID)
+CARRIERS: dict[str, bytes] = {
+    "text alone": hostile.text_mail(SAID),
+    "soft breaks inside every word": hostile.mail(
+        SOFT.encode(), "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable"
+    ),
+    "base64": hostile.text_mail(SAID, encoding="base64"),
+    "UTF-16": hostile.text_mail(SAID, "utf-16", "base64"),
+    "windows-1252": hostile.text_mail(SAID, "windows-1252"),
+    "windows-1252 that says us-ascii": hostile.text_mail(SAID, "windows-1252").replace(b"windows-1252", b"us-ascii"),
+    "straight quotes": hostile.text_mail(SAID.replace("’", "'")),
+    "zero-width characters": hostile.text_mail("\u200b".join(SAID)),
+    "NFD": hostile.text_mail(unicodedata.normalize("NFD", SAID.replace("e-mail", "é-mail"))),
+    "flowed with delsp": _flowed(SAID),
+    "hard wrapped": hostile.text_mail("\n".join(textwrap.wrap(SAID, 31))),
+    "HTML alone": _html(f"<p>{SAID}</p>"),
+    "entities": _html("".join(f"&#{ord(char)};" for char in SAID)),
+    "inline tags within words": _html("<b></b>".join(SAID)),
+    "a tag around every word": _html(" ".join(f"<span>{word}</span>" for word in SAID.split())),
+    "no-break spaces": _html(SAID.replace(" ", "&nbsp;")),
+    "another number": hostile.text_mail(SAID.replace("60 days", "45 days")),
+    "email for e-mail": hostile.text_mail(SAID.replace("e-mail", "email")),
+}
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_a_disclosure_is_found_in_every_carrier(carrier: str) -> None:
+    named = features(CARRIERS[carrier]).named
+    assert "disclosure_decisive:partner_inmail" in named
+    assert "notice_telling_2" in named
