@@ -58,18 +58,25 @@ class Reading:
     """Where the words stand; worked out only when somebody asks."""
     hits: list[Hit]
     templates: tuple[str, ...]
+    signed: bool
 
 
 Named = Iterator[tuple[str, str]]
 
 
-def read(message: Message, sender: Sender, templates: tuple[str, ...]) -> Features:
-    """All features of a message that shows these `templates` (see `templates_of`)."""
+def read(message: Message, sender: Sender, templates: tuple[str, ...], *, signed: bool = True) -> Features:
+    """All features of a message that shows these `templates` (see `templates_of`).
+
+    Not `signed`: the receiver says that the mail is genuine, but not by a signature (SPF alone). Then class and template prove
+    nothing, and do not count.
+    """
     lines = _URL.sub(" ", f"{normal(message.subject)}\n{message.text}").split("\n")
     text = "\n".join(dict.fromkeys(lines))  # text and HTML mostly say the same: once is enough
     folded = fold(text)
     cut = words(folded)[:WORD_CAP]
-    reading = Reading(message, sender, text, cut, cache(lambda: spans(folded)[:WORD_CAP]), sender.hits(cut), templates)
+    places = cache(lambda: spans(folded)[:WORD_CAP])
+    shown = templates if signed else ()
+    reading = Reading(message, sender, text, cut, places, sender.hits(cut), shown, signed)
     named: dict[str, str] = {}
     for function in NAMED:
         for feature, quote in function(reading):
@@ -173,7 +180,7 @@ def stream(reading: Reading) -> Named:
 
 def header_class(reading: Reading) -> Named:
     """The sender's own class of the mail. It does not tell a recruiter from an advertiser."""
-    value = reading.message.first(reading.sender.class_header.lower()).strip().upper()
+    value = reading.message.first(reading.sender.class_header.lower()).strip().upper() if reading.signed else ""
     known = value in reading.sender.classes
     yield f"class:{value if known else 'unknown' if value else 'none'}", value
 

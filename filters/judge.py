@@ -63,10 +63,20 @@ def judge(message: Message, sender: Sender, model: Model, trusted: Sequence[Auth
     names = templates_of(message, sender)
     never = sender.never(message.from_address, names)
     if never is not None:
-        shown = Evidence(f"never:{never.name}", safe_text(" ".join((message.from_address, *names[:2])), _QUOTE_WIDTH))
-        known = stream is not None
-        return Verdict(never.name, 0.0, False, False, True, True, known, False, authenticity, (shown,))
-    features = read(message, sender, names)
+        shown = safe_text(" ".join((message.from_address, *names[:2])), _QUOTE_WIDTH)
+        return Verdict(
+            category=never.name,
+            probability=0.0,
+            promotional=False,
+            unsure=False,
+            never=True,
+            certain=True,
+            known=stream is not None,
+            several=False,
+            authenticity=authenticity,
+            evidence=(Evidence(f"never:{never.name}", shown),),
+        )
+    features = read(message, sender, names, signed=authenticity.dkim or authenticity.state != "verified")
     values = model.values(features)
     chances = model.probabilities(values)
     several = sender.holds_several(message.from_address, message.subject, message.links)
@@ -113,7 +123,8 @@ def _evidence(feature: str, weight: float, features: Features) -> Evidence:
 def worker(setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
     """For a worker process: `setup` has "model" (a path) and "trusted" (pairs of id and placement).
 
-    The returned function answers {"claims": False} for a mail that is none of the sender's, else who it is from, the verdict, and which receivers it names.
+    The returned function answers {"claims": False} for a mail that is none of the sender's; else who it is from, the verdict, and
+    which receivers it names.
     """
     sender = senders.load()
     model = models.load(Path(setup["model"]))

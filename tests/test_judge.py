@@ -141,3 +141,21 @@ def test_one_link_with_a_security_template_is_enough() -> None:
 
 def test_an_endless_template_name_is_nobodys() -> None:
     assert SENDER.template("a" + "_v1" * 20_000 + "x") is None
+
+
+def test_class_and_template_count_only_with_a_signature() -> None:
+    """Verified by SPF alone: what no signature covers is no evidence."""
+    spf = mails.PASS.replace("dkim=pass", "dkim=fail")
+    both = {
+        name: verdict(mails.mail("Hello", results=results)) for name, results in (("dkim", mails.PASS), ("spf", spf))
+    }
+    assert {result.authenticity.state for result in both.values()} == {"verified"}
+    shown = {name: {clue.feature for clue in result.evidence} for name, result in both.items()}
+    assert any(feature.startswith("template:email") for feature in shown["dkim"])
+    assert not any(feature.startswith(("template:email", "template_kind", "class:INMAIL")) for feature in shown["spf"])
+
+
+def test_one_security_link_among_many_others_is_enough() -> None:
+    links = [f"https://www.linkedin.com/comm/{n}?trk=eml-email_member_message_v2-a-{n}-b" for n in range(150)]
+    links.append("https://www.linkedin.com/comm/x?trk=eml-security_password_reset_checkpoint-a-0-b")
+    assert verdict(mails.mail(f"{mails.DISCLOSURE}\n" + "\n".join(links)), certain("partner_inmail")).never

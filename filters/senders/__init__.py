@@ -63,8 +63,8 @@ __all__ = [
     "quotations",
 ]
 
-#: Links that are asked for the template's name: in genuine mail all of them agree.
-_LINKS = 20
+#: Links that are asked for the template's name. In genuine mail all agree, but one that names mail never to be moved is enough.
+_LINKS = 500
 _AUTHORITY_END = re.compile(r"[/?#\\]")
 #: The category of mail that tells of messages, one or several.
 DIGEST = "message_digest"
