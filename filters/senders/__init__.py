@@ -69,6 +69,7 @@ _AUTHORITY_END = re.compile(r"[/?#\\]")
 #: The category of mail that tells of messages, one or several.
 DIGEST = "message_digest"
 _LONGEST_NAME = 80
+_NAME = re.compile(rf"\w{{3,{_LONGEST_NAME}}}", re.ASCII)
 #: A template's version at the end of its name: "_01", "_59", "_v2".
 _VERSION = re.compile(r"(?:_v?\d{1,3})+\Z")
 #: Link pages prefix each template name by this, so that names that begin with it have it twice.
@@ -144,24 +145,25 @@ class Sender:
     def templates_in(self, links: Iterable[str]) -> Counter[str]:
         """How many links name which template, known or not, by its stem; `most_common(1)` is the one to believe."""
         counts: Counter[str] = Counter()
+        named = _parameters(tuple(self.link_places))
         for link in islice(links, _LINKS):
-            if self.owns(_host(link)):
-                counts.update({self._stem(name) for name in self._template_names(link)})
+            pairs = named.findall(link)
+            if pairs and self.owns(_host(link)):
+                counts.update({self._stem(name) for pair in pairs if (name := self._template_name(*pair))})
         return counts
 
     def _stem(self, name: str) -> str:
         template = self.template(name)
         return template.stem if template else _VERSION.sub("", name)
 
-    def _template_names(self, link: str) -> Iterator[str]:
-        for key, value in _parameters(tuple(self.link_places)).findall(link):
-            place = self.link_places[key]
-            text = unquote_plus(value).strip().lower()
-            if text.startswith(place.prefix):
-                name = text[len(place.prefix) :]
-                name = name.partition(place.stop)[0] if place.stop else name
-                if re.fullmatch(r"\w{3,80}", name, re.ASCII):
-                    yield name
+    def _template_name(self, key: str, value: str) -> str:
+        place = self.link_places[key]
+        text = (unquote_plus(value) if "%" in value or "+" in value else value).strip().lower()
+        if not text.startswith(place.prefix):
+            return ""
+        name = text[len(place.prefix) :]
+        name = name.partition(place.stop)[0] if place.stop else name
+        return name if _NAME.fullmatch(name) else ""
 
     def never(self, address: str, template_names: Iterable[str]) -> Category | None:
         """The never-moved category that this mail is of, by sender or by any template, or None.
@@ -235,7 +237,9 @@ def _parameters(keys: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def _host(link: str) -> str:
-    authority = _AUTHORITY_END.split(link.partition("://")[2], 1)[0]
+    authority = link.partition("://")[2].partition("/")[0]
+    if not authority.replace(".", "").isalnum():  # ports, user names, tricks
+        authority = _AUTHORITY_END.split(authority, maxsplit=1)[0]
     return authority.rpartition("@")[2].partition(":")[0].lower()
 
 
