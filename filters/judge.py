@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
+from heapq import nsmallest
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def judge(message: Message, sender: Sender, model: Model, trusted: Sequence[Auth
         known=stream is not None,
         several=several,
         authenticity=authenticity,
-        evidence=tuple(_evidence(name, weight, features) for name, weight in _merged(clues)[:CLUES]),
+        evidence=tuple(_evidence(name, weight, features) for name, weight in _strongest(clues)),
     )
 
 
@@ -106,12 +107,12 @@ def without(chances: dict[str, float], categories: Collection[str]) -> dict[str,
     return {name: 0.0 if name in categories else chance / rest for name, chance in chances.items()}
 
 
-def _merged(clues: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
-    """One clue for a notice, however many things it states; strongest first."""
-    notice = sum(weight for name, weight in clues if name.startswith(_NOTICES))
+def _strongest(clues: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """The clues that weigh most; a notice, however many things it states, is one clue."""
+    notice = [weight for name, weight in clues if name.startswith(_NOTICES)]
     rest = [clue for clue in clues if not clue[0].startswith(_NOTICES)]
-    found = [*rest, (NOTICE, round(notice, 4))] if len(rest) < len(clues) else rest
-    return sorted(found, key=lambda clue: (-abs(clue[1]), clue[0]))
+    found = [*rest, (NOTICE, sum(notice))] if notice else rest
+    return nsmallest(CLUES, ((name, round(weight, 4)) for name, weight in found), lambda clue: (-abs(clue[1]), clue[0]))
 
 
 def _evidence(feature: str, weight: float, features: Features) -> Evidence:

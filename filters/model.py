@@ -62,13 +62,12 @@ class Model:
     def contributions(
         self, values: dict[str, float], chosen: Iterable[str], probabilities: dict[str, float]
     ) -> list[tuple[str, float]]:
-        """What each feature adds to the log-odds of `chosen` against the rest, strongest first.
+        """What each feature adds to the log-odds of `chosen` against the rest.
 
         Within both groups, categories count by their probability: what separates the verdict from its nearest rivals.
         """
         shares = _shares(self.categories, probabilities, frozenset(chosen))
-        found = [(name, round(value * sum(map(mul, shares, self.weights[name])), 4)) for name, value in values.items()]
-        return sorted(found, key=lambda clue: (-abs(clue[1]), clue[0]))
+        return [(name, value * sum(map(mul, shares, self.weights[name]))) for name, value in values.items()]
 
 
 def _shares(categories: tuple[str, ...], probabilities: dict[str, float], inside: frozenset[str]) -> list[float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -139,7 +139,8 @@ class Sender:
         """The template of this name, whatever its version; the doubled prefix that link pages have is allowed."""
         if len(name) > _LONGEST_NAME:
             return None
-        stem = _VERSION.sub("", name.strip().lower())
+        stem = name.strip().lower()
+        stem = _VERSION.sub("", stem) if stem[-1:].isdigit() else stem
         return self.templates.get(stem) or self.templates.get(stem.removeprefix(_PREFIX))
 
     def templates_in(self, links: Iterable[str]) -> Counter[str]:
@@ -154,7 +155,7 @@ class Sender:
 
     def _stem(self, name: str) -> str:
         template = self.template(name)
-        return template.stem if template else _VERSION.sub("", name)
+        return template.stem if template else _VERSION.sub("", name) if name[-1:].isdigit() else name
 
     def _template_name(self, key: str, value: str) -> str:
         place = self.link_places[key]
@@ -174,7 +175,7 @@ class Sender:
         names = [name for name in template_names if name]
         templates = [self.template(name) for name in names]
         for name, template in zip(names, templates, strict=True):
-            category = template.category if template else self._by_part(name)
+            category = template.category if template else self._by_part(name.lower())
             if category and self.categories[category].action == "never":
                 return self.categories[category]
         stream = self.stream(address)
@@ -206,8 +207,8 @@ class Sender:
         return hits(cut, self.phrases)
 
     def _by_part(self, name: str) -> str:
-        parts = (known.partition(":") for known in self.never_parts)
-        return next((category for part, _, category in parts if part in name.lower()), "")
+        categories = _parts(self.never_parts)
+        return next((categories[part] for part in categories if part in name), "")
 
     def found(self, text: str, hits: Sequence[Hit], places: Sequence[tuple[int, int]]) -> tuple[Found, ...]:
         """Each phrase once, at its best place; `places` is where the words of `text` stand."""
@@ -229,6 +230,11 @@ class Sender:
     def opt_outs(self, category: str, live: bool = True) -> tuple[OptOut, ...]:
         """Today's (`live`) or former routes of a category, in the order of printing."""
         return tuple(route for route in self.all_opt_outs if route.category == category and route.live == live)
+
+
+@cache
+def _parts(pairs: tuple[str, ...]) -> dict[str, str]:
+    return {part: category for part, _, category in (pair.partition(":") for pair in pairs)}
 
 
 @cache
