@@ -1,4 +1,7 @@
-"""A throwaway Dovecot on loopback: TLS, any number of users, Maildirs that tests write into. Works as root and as an ordinary user."""
+"""A throwaway Dovecot on loopback: TLS, any number of users, Maildirs that tests write into. Works as root and as an ordinary user.
+
+At its end it reads what every session was sent, and fails when one of ours was sent what we never send (wire_rules.py).
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import trustme
+import wire_rules
 
 PASSWORD = "pw"
 _BINARY = shutil.which("dovecot", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
@@ -81,6 +85,9 @@ service imap-login {{
 service imap {{
   process_limit = 200
 }}
+protocol imap {{
+  rawlog_dir = {home}/rawlog
+}}
 namespace inbox {{
   inbox = yes
   separator = {separator}
@@ -113,8 +120,9 @@ class Dovecot:
         certificate = authority.issue_cert("localhost", "127.0.0.1")
         certificate.private_key_and_cert_chain_pem.write_to_path(str(self.home / "server.pem"))
         (self.home / "users").mkdir()
-        (self.home / "mail").mkdir()
-        os.chown(self.home / "mail", self._owner, self._group)
+        for name in ("mail", "rawlog"):
+            (self.home / name).mkdir()
+            os.chown(self.home / name, self._owner, self._group)
         (self.home / "dovecot.conf").write_text(self._config())
         self._start()
         return self
@@ -155,7 +163,19 @@ class Dovecot:
         path = self.home / "dovecot.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
+    def sessions(self) -> Iterator[tuple[str, list[bytes]]]:
+        """What every session so far was sent after its login: a name, and the lines."""
+        for path in sorted((self.home / "rawlog").glob("*.in")):  # a time stands before each line
+            yield path.name, [line.partition(b" ")[2] for line in path.read_bytes().splitlines(keepends=True)]
+
     def __exit__(self, *_: object) -> None:
+        try:
+            self._stop()
+            wire_rules.check(self.sessions())
+        finally:
+            shutil.rmtree(self.home, ignore_errors=True)
+
+    def _stop(self) -> None:
         pid_file = self.home / "run" / "master.pid"
         if pid_file.exists():
             pid = int(pid_file.read_text())
@@ -163,7 +183,6 @@ class Dovecot:
             deadline = time.monotonic() + 10
             while pid_file.exists() and time.monotonic() < deadline:
                 time.sleep(0.01)
-        shutil.rmtree(self.home, ignore_errors=True)
 
     def new_user(self) -> str:
         """A user with an empty mailbox."""
@@ -201,6 +220,7 @@ class Dovecot:
         """Another mail program of the same user."""
         client = imaplib.IMAP4("127.0.0.1", self.plain_port)
         client.login(f'"{user}"', PASSWORD)
+        client.xatom(*wire_rules.NEIGHBOUR.split(" ", 1))
         try:
             yield client
         finally:

@@ -13,6 +13,8 @@ import ssl
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
+import wire_rules
+
 CUT = b"<cut>"
 Answer = bytes | list[bytes] | Callable[[str], bytes]
 
@@ -39,7 +41,10 @@ USUAL: dict[str, Answer] = {
 
 
 class ScriptedServer:
-    """`with ScriptedServer({"UID SEARCH": b"* SEARCH 1\\r\\nTAG OK x\\r\\n"}) as server: ...`; the longest beginning counts."""
+    """`with ScriptedServer({"UID SEARCH": b"* SEARCH 1\\r\\nTAG OK x\\r\\n"}) as server: ...`; the longest beginning counts.
+
+    At its end it fails when it was sent what we never send (wire_rules.py), unless its clients are not `ours`.
+    """
 
     def __init__(
         self,
@@ -47,6 +52,7 @@ class ScriptedServer:
         *,
         greeting: bytes = b"* OK hello\r\n",
         tls: ssl.SSLContext | None = None,
+        ours: bool = True,
     ) -> None:
         self._answers = {**USUAL, **(answers or {})}
         self._times: dict[str, int] = {}
@@ -54,6 +60,7 @@ class ScriptedServer:
         self.lines: list[bytes] = []
         """Every line received, with its line end, SASL answers among them."""
         self.connections = 0
+        self._ours, self._sessions = ours, list[list[bytes]]()
 
     def __enter__(self) -> ScriptedServer:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -68,6 +75,8 @@ class ScriptedServer:
         self._listener.close()
         for thread in self._threads:
             thread.join(5)
+        if self._ours:
+            wire_rules.check((f"session {number}", lines) for number, lines in enumerate(self._sessions, 1))
 
     @property
     def commands(self) -> list[str]:
@@ -97,13 +106,17 @@ class ScriptedServer:
             connection = stack.enter_context(self._tls.wrap_socket(plain, server_side=True)) if self._tls else plain
             stream = stack.enter_context(connection.makefile("rb"))
             connection.sendall(self._greeting)
+            session: list[bytes] = []
+            self._sessions.append(session)
             while line := stream.readline():
                 self.lines.append(line)
+                session.append(line)
                 tag, _, command = line.decode("latin-1").rstrip("\r\n").partition(" ")
                 answer = self._answer(command)
                 if answer == _GO_ON:
                     connection.sendall(answer)
-                    self.lines.append(stream.readline())
+                    session.append(stream.readline())
+                    self.lines.append(session[-1])
                     answer = self._answer("SASL")
                 connection.sendall(answer.partition(CUT)[0].replace(b"TAG", tag.encode()))
                 if CUT in answer or command == "LOGOUT":

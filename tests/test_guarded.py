@@ -51,7 +51,7 @@ def connected(
 @contextmanager
 def library(answers: dict[str, Answer] | None = None) -> Iterator[tuple[IMAPClient, ScriptedServer]]:
     """imapclient itself, to show what it does unguarded."""
-    with ScriptedServer(answers) as server:
+    with ScriptedServer(answers, ours=False) as server:
         client = IMAPClient("127.0.0.1", server.port, ssl=False)
         client.login("ann", "pw")
         client.select_folder("INBOX")
