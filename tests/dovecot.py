@@ -19,7 +19,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -163,9 +163,11 @@ class Dovecot:
         path = self.home / "dovecot.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def sessions(self) -> Iterator[tuple[str, list[bytes]]]:
-        """What every session so far was sent after its login: a name, and the lines."""
-        for path in sorted((self.home / "rawlog").glob("*.in")):  # a time stands before each line
+    def sessions(self, known: Container[str] = ()) -> Iterator[tuple[str, list[bytes]]]:
+        """What every session so far was sent after its login: a name, and the lines. Without those `known` by name."""
+        names = sorted(path.name for path in (self.home / "rawlog").glob("*.in"))
+        for path in (self.home / "rawlog" / name for name in names if name not in known):
+            # a time stands before each line
             yield path.name, [line.partition(b" ")[2] for line in path.read_bytes().splitlines(keepends=True)]
 
     def __exit__(self, *_: object) -> None:
