@@ -1,4 +1,4 @@
-"""The journal: one SQLite database that knows of every move before it happens, and for as long as it can be undone.
+"""The journal: one SQLite database (see `database`) that knows of every move before it happens, and for as long as it can be undone.
 
 It holds nothing of a mail but its identity, Message-ID and size, and what the caller says of it. Every change is one
 transaction, on the disk before the call returns (WAL, synchronous=FULL): so it must lie on a local disk.
@@ -13,43 +13,23 @@ import os
 import re
 import sqlite3
 import time
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from filters.errors import BusyError, FiltersError, InputError, NotFoundError, WriteError
+from filters.database import connect, connect_to_look, errors_of, transaction
+from filters.errors import BusyError, FiltersError, NotFoundError, WriteError
 from filters.sources import Place, Target
 
-VERSION = 1
-_SCHEMA = """
-CREATE TABLE run (
-    id TEXT PRIMARY KEY, account TEXT NOT NULL, command TEXT NOT NULL, pid INTEGER NOT NULL,
-    started TEXT NOT NULL, ended TEXT, counts TEXT NOT NULL DEFAULT '{}'
-);
-CREATE TABLE move (
-    id INTEGER PRIMARY KEY, run TEXT NOT NULL REFERENCES run, account TEXT NOT NULL,
-    src TEXT NOT NULL, src_uidvalidity INTEGER NOT NULL, src_uid TEXT NOT NULL,
-    identity TEXT NOT NULL CHECK (identity != ''), message_id TEXT NOT NULL, size INTEGER NOT NULL,
-    verdict TEXT NOT NULL, evidence TEXT NOT NULL, model_sha TEXT NOT NULL,
-    dst TEXT NOT NULL, dst_uidvalidity INTEGER NOT NULL, dst_uidnext_before INTEGER NOT NULL, dst_uid TEXT,
-    method TEXT NOT NULL CHECK (method IN ('move', 'copy')),
-    state TEXT NOT NULL CHECK (state IN
-        ('planned', 'sent', 'copied', 'removing', 'done', 'vanished', 'failed', 'doubt', 'undone')),
-    reason TEXT NOT NULL DEFAULT '', undoes INTEGER REFERENCES move, ts TEXT NOT NULL
-);
-CREATE INDEX move_run ON move (run);
-CREATE INDEX move_open ON move (account, src) WHERE state IN ('planned', 'sent', 'copied', 'removing');
-CREATE INDEX move_target ON move (account, dst, identity) WHERE state = 'done';
-CREATE TABLE kept (account TEXT NOT NULL, identity TEXT NOT NULL, ts TEXT NOT NULL, PRIMARY KEY (account, identity))
-    WITHOUT ROWID;
-"""
 _PLAN = """
-INSERT INTO move (run, account, src, src_uidvalidity, src_uid, identity, size, message_id, verdict, evidence, model_sha,
+INSERT INTO move (run, account, src, src_uidvalidity, src_uid, identity, size, message_id, verdict, evidence, model_sha, sender,
     dst, dst_uidvalidity, dst_uidnext_before, undoes, ts, method, state)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'move', 'planned')
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'move', 'planned')
 """
 _RECORD = """
 UPDATE move SET state = ?, reason = ?, ts = ?, dst_uidvalidity = coalesce(?, dst_uidvalidity), dst_uid = ?
@@ -67,7 +47,12 @@ _BEFORE = {
     "doubt": ("sent",),
     "failed": ("planned", "sent"),
 }
-_BUSY_SECONDS = 5
+#: States of a move whose outcome is not proven.
+OPEN = ("planned", "sent", "copied", "removing")
+#: Letters of a sender that are kept.
+_SENDER_CAP = 500
+#: Letters that a part of a sender must have, so that it does not mean everybody.
+SENDER_PART = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +68,8 @@ class Candidate:
     model_sha: str = ""
     undoes: int | None = None
     """The id of the move that this one takes back."""
+    sender: str = ""
+    """Who the mail says that it is from: for a person to find it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +92,7 @@ class Move:
     uidnext_before: int
     moved_to: Place | None
     undoes: int | None
+    sender: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +105,9 @@ class Run:
     started: datetime
     ended: datetime | None
     counts: dict[str, int]
-    """How many of its moves ended in which state."""
+    """How many of its moves were in which state when it ended."""
+    fault: str = ""
+    """What broke it off, in words; "" when it came to its end, or was killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,48 +121,24 @@ class Change:
 
 
 def open_journal(path: Path) -> Journal:
-    """Open the journal, or make it; its folder is for the owner only (0700), and so is the file (0600).
-
-    Raises WriteError when it cannot be written, InputError when it is damaged, no journal, or of a newer version. It is never
-    overwritten.
-    """
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        path.chmod(0o600)
-    except OSError as error:
-        raise WriteError(f"The journal {path} cannot be written: {error.strerror}. Nothing was moved.") from error
-    with _errors_of(path):
-        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
-        try:
-            _check(connection, path)
-        except BaseException:
-            connection.close()
-            raise
-    connection.row_factory = sqlite3.Row
-    return Journal(path, connection)
+    """Open the journal, or make it. Raises like `database.connect`."""
+    return Journal(path, connect(path))
 
 
-def is_there(path: Path) -> bool:
-    """Whether there is a journal. Raises NotFoundError when nobody can tell."""
-    try:
-        return path.is_file()
-    except OSError as error:
-        raise NotFoundError(f"The journal {path} cannot be read: {error.strerror}. Check your rights.") from error
+def look_into(path: Path) -> Journal | None:
+    """The journal for those who only look: nothing is made or written. None when there is none. Raises like
+    `database.connect_to_look`."""
+    connection = connect_to_look(path)
+    return Journal(path, connection) if connection else None
 
 
 def kept_in(path: Path, account: str) -> frozenset[str]:
-    """`Journal.kept` for those who only look: nothing is made or written. Raises InputError, NotFoundError or WriteError."""
-    if not is_there(path):
+    """`Journal.kept` for those who only look."""
+    journal = look_into(path)
+    if not journal:
         return frozenset()
-    # in any other mode, files for the WAL are made beside it; while there is one, somebody writes or was cut off
-    how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
-    with _errors_of(path), closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)) as connection:
-        return (
-            frozenset(row[0] for row in connection.execute(_KEPT, (account,)))
-            if _version(connection, path)
-            else frozenset()
-        )
+    with journal:
+        return journal.kept(account)
 
 
 class Journal:
@@ -180,6 +146,7 @@ class Journal:
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
+        connection.row_factory = sqlite3.Row
         self._connection = connection
         self._now: Callable[[], datetime] = _no_run
 
@@ -204,18 +171,17 @@ class Journal:
             run = self._begin(account, command)
             try:
                 yield run
-            except BaseException:
+            except BaseException as error:
                 with suppress(FiltersError):  # the first error is the one to tell
-                    self._end(run)
+                    self._end(run, str(error) if isinstance(error, FiltersError) else _stopped_by(error))
                 raise
             self._end(run)
 
     @contextmanager
     def _lock(self, account: str) -> Iterator[None]:
         """An OS lock, which ends with the process however that ends. Nobody removes the file: it could be somebody's lock."""
-        name = hashlib.sha256(account.encode("utf-8", "replace")).hexdigest()[:16]
         try:
-            descriptor = os.open(self.path.with_name(f"{name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(self._lock_file(account), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise WriteError(f"The folder of the journal {self.path} cannot be written: {error.strerror}.") from error
         try:
@@ -229,6 +195,20 @@ class Journal:
         finally:
             self._now = _no_run
             os.close(descriptor)
+
+    def _lock_file(self, account: str) -> Path:
+        return self.path.with_name(f"{hashlib.sha256(account.encode('utf-8', 'replace')).hexdigest()[:16]}.lock")
+
+    def is_running(self, account: str) -> bool:
+        """Whether a run holds the account just now."""
+        try:
+            with self._lock_file(account).open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # there is none, or it cannot be read
+            return False
+        return False
 
     def _holder(self, account: str) -> str:
         query = "SELECT id, pid FROM run WHERE account = ? AND ended IS NULL ORDER BY rowid DESC LIMIT 1"
@@ -246,10 +226,11 @@ class Journal:
             )
         return run
 
-    def _end(self, run: str) -> None:
+    def _end(self, run: str, fault: str = "") -> None:
         counts = dict(self._rows("SELECT state, count(*) FROM move WHERE run = ? GROUP BY state", run))
+        values = (_written(self._now()), json.dumps(counts), _text(fault)[:_SENDER_CAP], run)
         with self._writing() as write:
-            write("UPDATE run SET ended = ?, counts = ? WHERE id = ?", (_written(self._now()), json.dumps(counts), run))
+            write("UPDATE run SET ended = ?, counts = ?, fault = ? WHERE id = ?", values)
 
     def runs(self, account: str | None = None) -> list[Run]:
         """All runs, or those of an account; oldest first."""
@@ -272,8 +253,8 @@ class Journal:
     def _row(self, run: str, one: Candidate, target: Target) -> tuple[Any, ...]:
         """In the order of `_PLAN`."""
         place = (one.place.account, one.place.folder, *numbers(one.place.key))
-        words = (one.message_id, one.verdict, one.evidence, one.model_sha)
-        texts = [word.encode("utf-8", "replace").decode() for word in words]
+        words = (one.message_id, one.verdict, one.evidence, one.model_sha, one.sender[:_SENDER_CAP])
+        texts = [_text(word) for word in words]
         goal = (target.folder, target.uidvalidity, target.uidnext)
         return (run, *place, one.identity, one.size, *texts, *goal, one.undoes, _written(self._now()))
 
@@ -296,6 +277,40 @@ class Journal:
         if not self._rows("SELECT 1 FROM run WHERE id = ?", run):
             raise NotFoundError(f"There is no run {run} in the journal {self.path}.")
         return self._moves("run = ?", run)
+
+    def tallies(self, account: str | None = None) -> dict[str, Counter[str]]:
+        """Of each run, how many of its moves are in which state now."""
+        query = "SELECT run, state, count(*) FROM move WHERE ? IN (account, '') GROUP BY run, state"
+        found: dict[str, Counter[str]] = {}
+        for run, state, count in self._rows(query, account or ""):
+            found.setdefault(run, Counter())[state] = count
+        return found
+
+    def found(
+        self, *, message_id: str = "", sender: str = "", since: datetime | None = None, until: datetime | None = None
+    ) -> list[Move]:
+        """Moves, other than back, that fit all that is given; oldest first.
+
+        `message_id`: the whole of it, angle brackets or not. `sender`: a part of the name or address, in letters of any case.
+        `since` and `until`: its run began at this moment or later, and before that one; both aware.
+        """
+        values: tuple[Any, ...] = ()
+        condition = "undoes IS NULL"
+        if message_id:
+            condition += " AND message_id = ?"
+            values += (_text(message_id).strip().removeprefix("<").removesuffix(">"),)
+        if sender:
+            condition += " AND sender IN (SELECT value FROM json_each(?))"
+            values += (json.dumps(self._senders(sender)),)
+        if since or until:
+            condition += " AND run IN (SELECT id FROM run WHERE started >= ? AND started < ?)"
+            values += (_written(since) if since else "", _written(until) if until else "~")
+        return self._moves(condition, *values)
+
+    def _senders(self, part: str) -> list[str]:
+        wanted = _folded(part)
+        senders = self._rows("SELECT DISTINCT sender FROM move WHERE undoes IS NULL")
+        return [sender for (sender,) in senders if wanted in _folded(sender)]
 
     def reread(self, ids: Iterable[int]) -> list[Move]:
         """Moves as they are now."""
@@ -330,12 +345,12 @@ class Journal:
     # The database
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
-        with _errors_of(self.path):
+        with errors_of(self.path):
             return self._connection.execute(query, values).fetchall()
 
     @contextmanager
     def _writing(self) -> Iterator[Callable[[str, tuple[Any, ...]], sqlite3.Cursor]]:
-        with _errors_of(self.path), _transaction(self._connection):
+        with errors_of(self.path), transaction(self._connection):
             yield self._connection.execute
 
 
@@ -357,6 +372,7 @@ def _move(row: sqlite3.Row) -> Move:
         uidnext_before=row["dst_uidnext_before"],
         moved_to=None if uid is None else Place(account, row["dst"], _key(row["dst_uidvalidity"], uid)),
         undoes=row["undoes"],
+        sender=row["sender"],
     )
 
 
@@ -368,7 +384,21 @@ def _run(row: sqlite3.Row) -> Run:
         started=datetime.fromisoformat(row["started"]),
         ended=datetime.fromisoformat(row["ended"]) if row["ended"] else None,
         counts=json.loads(row["counts"]),
+        fault=row["fault"],
     )
+
+
+def _stopped_by(error: BaseException) -> str:
+    return f"it was stopped ({type(error).__name__})"
+
+
+def _text(word: str) -> str:
+    """Text that the database takes: lone surrogates become question marks."""
+    return word.encode("utf-8", "replace").decode()
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold()
 
 
 def numbers(key: str) -> tuple[int, str]:
@@ -387,55 +417,3 @@ def _written(time: datetime) -> str:
 
 def _no_run() -> datetime:
     raise FiltersError("The journal is written only within a run. This is a defect in unpitch.")
-
-
-def _check(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-        raise sqlite3.DatabaseError("malformed")
-    if _version(connection, path) == 0:
-        connection.execute("PRAGMA journal_mode = WAL")
-        with _transaction(connection):
-            if _version(connection, path) == 0:  # nobody else was faster
-                for statement in _SCHEMA.split(";\n")[:-1]:
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {VERSION}")
-
-
-def _version(connection: sqlite3.Connection, path: Path) -> int:
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if version > VERSION:
-        raise InputError(f"The journal {path} was written by a newer unpitch (version {version}). Use that one.")
-    if (version == 0) != (tables == 0):
-        raise InputError(f"{path} is a database, but no journal. Move it away, and start again.")
-    return version
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-@contextmanager
-def _errors_of(path: Path) -> Iterator[None]:
-    """Errors of the database in words that say what to do."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            raise BusyError(f"Another run is writing to the journal {path}. Try again later.") from error
-        raise WriteError(f"The journal {path} cannot be written: {error}. Check the disk and your rights.") from error
-    except sqlite3.DatabaseError as error:
-        raise InputError(
-            f"The journal {path} is damaged ({error}). Restore it from a backup, or move it away: without it, moves made so far"
-            " cannot be undone by unpitch."
-        ) from error

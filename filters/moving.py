@@ -237,7 +237,9 @@ def _left(rows: Iterable[Move], reasons: Mapping[int, str]) -> Outcome:
 
 
 def _returning(row: Move, place: Place) -> Candidate:
-    return Candidate(place, row.identity, row.message_id, row.size, row.verdict, row.evidence, undoes=row.id)
+    return Candidate(
+        place, row.identity, row.message_id, row.size, row.verdict, row.evidence, undoes=row.id, sender=row.sender
+    )
 
 
 def _places(source: Source, journal: Journal, rows: Sequence[Move]) -> tuple[dict[int, Place], dict[int, str]]:

@@ -133,6 +133,7 @@ def _finding(
             category.name,
             json.dumps(verdict["evidence"], ensure_ascii=False),
             result["model_sha256"],
+            sender=result["from"],
         ),
     )
 

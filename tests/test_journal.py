@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from filters.errors import BusyError, FiltersError, InputError, NotFoundError, WriteError
-from filters.journal import Candidate, Change, Journal, kept_in, open_journal
+from filters.database import VERSION, DamagedError, keep_aside
+from filters.errors import BusyError, FiltersError, InputError, NotFoundError, ServerError, WriteError
+from filters.journal import Candidate, Change, Journal, kept_in, look_into, open_journal
 from filters.sources import Place, Target
 
 NOW = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
@@ -74,7 +79,7 @@ def test_all_columns_are_kept_for_later_versions(journal: Journal, path: Path) -
         "id": 1, "run": "20261124-1", "account": ACCOUNT, "src": "INBOX", "src_uidvalidity": 5, "src_uid": "4",
         "identity": "sha256:4", "message_id": "4@example.org", "size": 104, "verdict": "advert", "evidence": "[]",
         "model_sha": "abc", "dst": "Ads", "dst_uidvalidity": 78, "dst_uidnext_before": 12, "dst_uid": "3",
-        "method": "move", "state": "done", "reason": "", "undoes": None,
+        "method": "move", "state": "done", "reason": "", "undoes": None, "sender": "",
     }  # fmt: skip
 
 
@@ -147,6 +152,129 @@ def test_who_only_looks_makes_no_journal(path: Path) -> None:
     assert not path.parent.exists()
 
 
+# --- to find again what was moved
+
+
+def test_moves_are_found_by_message_sender_and_time(journal: Journal) -> None:
+    senders = ["Jörg Müller <jm@in.example>", "Ann's 100% _shop_ <shop@example.org>", "JÖRG <x@in.example>"]
+    runs = []
+    for number, sender in enumerate(senders):
+        with journal.run(ACCOUNT, "clean", NOW + timedelta(days=number)) as run:
+            journal.plan(run, [replace(candidate(number), sender=sender)], TARGET)
+            runs.append(run)
+    with journal.run(ACCOUNT, "undo", NOW) as run:
+        journal.plan(run, [replace(candidate(0, undoes=1), sender=senders[0])], Target("INBOX", 5, 9))
+
+    def found(**asked: Any) -> list[int]:
+        return [int(move.place.key[2:]) for move in journal.found(**asked)]
+
+    assert found() == [0, 1, 2]
+    assert found(message_id="1@example.org") == found(message_id=" <1@example.org>") == [1]
+    assert found(message_id="@example.org") == found(message_id="1@EXAMPLE.org") == []
+    assert found(sender="jo\u0308rg") == found(sender="IN.example") == [0, 2]
+    assert found(sender="100%") == found(sender="_SHOP_") == [1]
+    assert found(sender="%") == [1]
+    assert found(sender="' OR 1") == []
+    assert found(since=NOW + timedelta(days=1)) == [1, 2]
+    assert found(until=NOW + timedelta(days=1)) == [0]
+    assert found(since=(NOW + timedelta(days=1)).astimezone(timezone(timedelta(hours=-9))), sender="jör") == [2]
+
+
+# --- older versions
+
+_VERSION_1 = """
+CREATE TABLE run (
+    id TEXT PRIMARY KEY, account TEXT NOT NULL, command TEXT NOT NULL, pid INTEGER NOT NULL,
+    started TEXT NOT NULL, ended TEXT, counts TEXT NOT NULL DEFAULT '{}'
+);
+CREATE TABLE move (
+    id INTEGER PRIMARY KEY, run TEXT NOT NULL REFERENCES run, account TEXT NOT NULL,
+    src TEXT NOT NULL, src_uidvalidity INTEGER NOT NULL, src_uid TEXT NOT NULL,
+    identity TEXT NOT NULL CHECK (identity != ''), message_id TEXT NOT NULL, size INTEGER NOT NULL,
+    verdict TEXT NOT NULL, evidence TEXT NOT NULL, model_sha TEXT NOT NULL,
+    dst TEXT NOT NULL, dst_uidvalidity INTEGER NOT NULL, dst_uidnext_before INTEGER NOT NULL, dst_uid TEXT,
+    method TEXT NOT NULL CHECK (method IN ('move', 'copy')),
+    state TEXT NOT NULL CHECK (state IN
+        ('planned', 'sent', 'copied', 'removing', 'done', 'vanished', 'failed', 'doubt', 'undone')),
+    reason TEXT NOT NULL DEFAULT '', undoes INTEGER REFERENCES move, ts TEXT NOT NULL
+);
+CREATE INDEX move_run ON move (run);
+CREATE INDEX move_open ON move (account, src) WHERE state IN ('planned', 'sent', 'copied', 'removing');
+CREATE INDEX move_target ON move (account, dst, identity) WHERE state = 'done';
+CREATE TABLE kept (account TEXT NOT NULL, identity TEXT NOT NULL, ts TEXT NOT NULL, PRIMARY KEY (account, identity))
+    WITHOUT ROWID;
+PRAGMA user_version = 1;
+PRAGMA journal_mode = WAL;
+INSERT INTO run VALUES ('20261101-1', 'imaps://ann@imap.example.org:993', 'clean', 7, '2026-11-01T02:00:00.000+00:00',
+    '2026-11-01T02:00:01.000+00:00', '{"done": 1}');
+INSERT INTO move VALUES (1, '20261101-1', 'imaps://ann@imap.example.org:993', 'INBOX', 5, '7', 'sha256:7', '7@example.org',
+    107, 'advert', '[]', 'abc', 'Ads', 77, 12, '12', 'move', 'done', '', NULL, '2026-11-01T02:00:00.500+00:00');
+INSERT INTO kept VALUES ('imaps://ann@imap.example.org:993', 'sha256:9', '2026-11-01T02:00:00.500+00:00');
+"""
+
+
+@pytest.fixture
+def old(path: Path) -> Path:
+    """A journal of version 1, as it was when it was published."""
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(_VERSION_1)
+    return path
+
+
+def _holds_what_it_held(journal: Journal) -> None:
+    (run,) = journal.runs()
+    (move,) = journal.moves("20261101-1")
+    assert (run.id, run.counts, run.fault) == ("20261101-1", {"done": 1}, "")
+    assert (move.place, move.moved_to) == (candidate(7).place, arrived(12))
+    assert (move.state, move.message_id, move.sender) == ("done", "7@example.org", "")
+    assert journal.kept(ACCOUNT) == {"sha256:9"}
+
+
+def _schema(path: Path) -> dict[str, set[tuple[Any, ...]]]:
+    with closing(sqlite3.connect(path)) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE sql != ''")]
+        columns = {name: set(connection.execute(f"SELECT * FROM pragma_table_xinfo('{name}')")) for name in tables}
+        return columns | {"version": {connection.execute("PRAGMA user_version").fetchone()}}
+
+
+def test_a_journal_of_version_1_is_brought_up_with_all_it_holds(old: Path, tmp_path: Path) -> None:
+    with open_journal(old) as journal:
+        _holds_what_it_held(journal)
+        with journal.run(ACCOUNT, "clean", NOW) as run:
+            (move,) = journal.plan(run, [replace(candidate(1), sender="Ann")], TARGET)
+            assert move.sender == "Ann"
+    with open_journal(tmp_path / "new.sqlite3"):
+        pass
+    assert _schema(old) == _schema(tmp_path / "new.sqlite3")
+
+
+def test_who_only_looks_leaves_a_journal_of_version_1_as_it_is(old: Path) -> None:
+    before = {path.name: path.read_bytes() for path in old.parent.iterdir()}
+    journal = look_into(old)
+    assert journal
+    with journal:
+        _holds_what_it_held(journal)
+    assert {path.name: path.read_bytes() for path in old.parent.iterdir()} == before
+
+
+def test_cut_off_while_it_is_brought_up_it_stays_what_it_was(old: Path) -> None:
+    with closing(sqlite3.connect(old)) as other:
+        other.execute("ALTER TABLE move ADD COLUMN sender TEXT")  # stands in the way of the second step
+    before = _schema(old)
+    with pytest.raises(WriteError):
+        open_journal(old)
+    assert _schema(old) == before
+
+
+def test_two_at_once_bring_it_up_once(old: Path) -> None:
+    code = f"from pathlib import Path; from filters.journal import open_journal; open_journal(Path({str(old)!r}))"
+    both = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    assert [one.wait(30) for one in both] == [0, 0]
+    with open_journal(old) as journal:
+        _holds_what_it_held(journal)
+
+
 # --- runs
 
 
@@ -174,7 +302,20 @@ def test_a_run_counts_its_moves_also_when_it_breaks_off(journal: Journal) -> Non
         moves = journal.plan(run, [candidate(1), candidate(2)], TARGET)
         journal.record([Change(moves[0].id, "sent")])
         raise KeyboardInterrupt
-    assert journal.runs()[0].counts == {"planned": 1, "sent": 1}
+    (broken,) = journal.runs()
+    assert (broken.counts, broken.fault) == ({"planned": 1, "sent": 1}, "it was stopped (KeyboardInterrupt)")
+    assert journal.tallies() == journal.tallies(ACCOUNT) == {broken.id: {"planned": 1, "sent": 1}}
+    assert journal.tallies("/home/ann/Maildir") == {}
+
+
+def test_what_broke_a_run_off_is_told(journal: Journal) -> None:
+    with pytest.raises(ServerError), journal.run(ACCOUNT, "clean", NOW):
+        raise ServerError("The server said \ud800 nonsense.")
+    with journal.run(ACCOUNT, "clean", NOW):
+        assert journal.is_running(ACCOUNT)
+        assert not journal.is_running("/home/ann/Maildir")
+    assert not journal.is_running(ACCOUNT)
+    assert [run.fault for run in journal.runs()] == ["The server said ? nonsense.", ""]
 
 
 def test_the_last_run_is_the_last_that_moved_something(journal: Journal) -> None:
@@ -273,14 +414,75 @@ def test_a_journal_with_a_broken_page_is_told_and_left_as_it_is(path: Path) -> N
     _untouched(path, bytes(content), InputError, "damaged")
 
 
+_FOREIGN = "CREATE TABLE run (x); CREATE TABLE t (x); PRAGMA user_version = 1"
+
+
 def test_a_newer_or_foreign_database_is_told_and_left_as_it_is(path: Path) -> None:
     path.parent.mkdir()
-    for statement, said in (("PRAGMA user_version = 2", "newer"), ("CREATE TABLE t (x)", "no journal")):
+    for statement, said in (
+        (f"PRAGMA user_version = {VERSION + 1}", "newer"),
+        ("CREATE TABLE t (x)", "no journal"),
+        (_FOREIGN, "no journal"),
+    ):
         with sqlite3.connect(path) as connection:
-            connection.execute(statement)
+            connection.executescript(statement)
         connection.close()
         _untouched(path, path.read_bytes(), InputError, said)
         path.unlink()
+
+
+def _cut_off(path: Path, tmp_path: Path) -> dict[str, bytes]:
+    """A journal as a run leaves it that was killed. Gives what is in its two files."""
+    away = tmp_path / "away" / path.name
+    path.parent.mkdir()
+    with open_journal(away):
+        pass
+    with open_journal(away) as journal, journal.run(ACCOUNT, "clean", NOW):
+        for one in away.parent.glob("journal*"):
+            shutil.copy(one, path.parent)
+    return {name: path.with_name(name).read_bytes() for name in (path.name, f"{path.name}-wal")}
+
+
+def test_a_damaged_journal_is_kept_aside_whole_and_over_nothing(path: Path, tmp_path: Path) -> None:
+    contents = _cut_off(path, tmp_path)
+    contents[path.name] = b"x" * 100 + contents[path.name][100:]
+    path.write_bytes(contents[path.name])
+    taken = path.with_name("journal.sqlite3.damaged-20261124T020000Z-wal")
+    taken.write_bytes(b"of an earlier one")
+    with pytest.raises(DamagedError):
+        open_journal(path)
+    new = keep_aside(path, NOW)
+    assert new.name == "journal.sqlite3.damaged-20261124T020000Za"
+    assert taken.read_bytes() == b"of an earlier one"
+    assert {name: path.with_name(name.replace(path.name, new.name)).read_bytes() for name in contents} == contents
+    assert list(path.parent.glob("journal.sqlite3")) == list(path.parent.glob("journal.sqlite3-*")) == []
+    with open_journal(path) as journal:
+        assert journal.runs() == []
+
+
+def test_who_only_looks_at_a_journal_that_was_cut_off_changes_no_byte(path: Path, tmp_path: Path) -> None:
+    before = _cut_off(path, tmp_path)
+    names = sorted(path.parent.iterdir())
+    journal = look_into(path)
+    assert journal
+    with journal:
+        assert [run.ended for run in journal.runs()] == [None]
+    assert {name: path.with_name(name).read_bytes() for name in before} == before
+    assert sorted(path.parent.iterdir()) == names
+
+
+def test_a_damaged_journal_is_not_taken_from_under_a_run(path: Path) -> None:
+    with open_journal(path) as journal, journal.run(ACCOUNT, "clean", NOW):
+        before = sorted(path.parent.iterdir())
+        with pytest.raises(BusyError):
+            keep_aside(path, NOW)
+        assert sorted(path.parent.iterdir()) == before
+
+
+def test_what_is_wrong_in_a_row_is_a_defect_and_no_damage(journal: Journal) -> None:
+    with journal.run(ACCOUNT, "clean", NOW) as run, pytest.raises(InputError, match="defect") as told:
+        journal.plan(run, [replace(candidate(1), identity="")], TARGET)
+    assert not isinstance(told.value, DamagedError)
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:

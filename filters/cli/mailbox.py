@@ -30,8 +30,9 @@ from filters.cli.options import (
     setup,
 )
 from filters.config import state_folder
+from filters.database import is_there
 from filters.errors import NotFoundError, RefusedError, UsageError
-from filters.journal import Journal, Run, is_there, kept_in, open_journal
+from filters.journal import Journal, Run, kept_in, open_journal
 from filters.journal import Move as MoveRow
 from filters.report import Audit, audit_json, audit_text, headline, opt_out_text, promotional_list, say
 from filters.sources import Source
