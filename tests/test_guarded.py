@@ -325,6 +325,25 @@ def test_ic6_one_raw_name_does_not_hide_the_other_folders() -> None:
         assert [folder.raw for folder in client.folders("*")] == ["R&D", "2024", 'a"\\b', 'x"y']
 
 
+def test_a_malformed_list_line_gives_no_other_folder_its_flags() -> None:
+    answer = (
+        b'* LIST (\\Trash) "/" "Bin" more\r\n* LIST NIL "/" "None"\r\n* LIST () "Half\r\n* LIST (\\Sent) NIL {3}\r\nOut (x)\r\n'
+        b'* LIST (\\Junk) "." "007"\r\n* LIST () "/" News\r\nTAG OK done\r\n'
+    )
+    shifted = (
+        b'* LIST (\\Trash) "/"\r\n* LIST () "/" "a"\r\n* LIST (\\Sent) "/" "b"\r\n* LIST () "/" "c" x\r\nTAG OK x\r\n'
+    )
+    with library({"LIST": shifted}) as (unguarded, _):
+        assert unguarded.list_folders()[0] == ((b"\\Trash",), b"/", ())  # nothing is where it belongs
+    with connected({"LIST": answer}) as (client, _):
+        assert [(folder.raw, *folder.flags) for folder in client.folders("*")] == [
+            ("Bin", "\\trash"),
+            ("Out", "\\sent"),
+            ("007", "\\junk"),
+            ("News",),
+        ]
+
+
 def test_ic7_two_search_lines_are_one_answer() -> None:
     with pytest.raises(ValueError, match="unexpected message list"):
         parse_message_list([b"1 2", b"5"])

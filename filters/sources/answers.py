@@ -59,6 +59,28 @@ def fetched(parts: list[Any]) -> Fetched | None:
     )
 
 
+#: LIST's answer: flags, delimiter, and the name as a quoted string, an atom, or (group 5) a literal. What extensions add to it
+#: is passed over.
+_LISTED = re.compile(
+    rb'\(([^()"{}]*)\) (?:NIL|"\\?(.)") (?:(?:"((?:[^"\\]|\\.)*)"|([^\s"(){}\\]+))(?: .*)?|(\{\d+\}))', re.DOTALL
+)
+
+
+def listed(parts: list[Any]) -> tuple[str, frozenset[str], str] | None:
+    """One answer of `answers` to LIST: the name as the server spells it, flags in lower case, the delimiter or ""; None when it
+    is anything else.
+
+    Not by imapclient, which counts to three over all lines, so that after a malformed one each folder has the flags of another,
+    and which takes "007" for 7.
+    """
+    text, literal = parts[0] if isinstance(parts[0], tuple) else (parts[0], None)
+    line = _LISTED.fullmatch(text.strip())
+    if not line or len(parts) > 2 or bool(line[5]) != (literal is not None):
+        return None
+    name = literal if line[5] else line[4] or re.sub(rb"\\(.)", rb"\1", line[3])
+    return ascii_text(name), frozenset(ascii_text(line[1]).lower().split()), ascii_text(line[2])
+
+
 def _flag(flag: Any) -> str:
     name = ascii_text(flag)
     return "\\" + name[1:].capitalize() if name.startswith("\\") else name

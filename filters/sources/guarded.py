@@ -22,7 +22,7 @@ from imapclient import IMAPClient
 
 from filters.errors import FiltersError, LoginError, NotFoundError, RefusedError, ServerError
 from filters.safe_text import REDACTED, safe_text
-from filters.sources.answers import Fetched, answers, ascii_text, checked_uid, copied, fetched, number, uid_set
+from filters.sources.answers import Fetched, answers, ascii_text, checked_uid, copied, fetched, listed, number, uid_set
 from filters.sources.wire import CHANGING, READING, SILENCE_SECONDS, BrokenOffError, Wire
 
 #: A header value that may be searched for (T1): a hostile one cannot leave its quotes.
@@ -128,12 +128,10 @@ class GuardedClient:
     def folders(self, pattern: str) -> list[Folder]:
         """Folders by a LIST pattern. Names with 8-bit characters cannot be sent back and are left out (IC6)."""
         with self._asking():
-            found = self._library.list_folders("", _name(pattern))
-        return [
-            Folder(ascii_text(name), frozenset(ascii_text(flag).lower() for flag in flags), ascii_text(delimiter))
-            for flags, delimiter, name in found
-            if ascii_text(name).isascii()
-        ]
+            answer = self._wire.list('""', _quoted(_name(pattern)))
+            self._library._checkok("list", *answer)
+        found = filter(None, map(listed, answers(answer[1])))
+        return [Folder(*one) for one in found if one[0].isascii()]
 
     def status(self, raw: str) -> tuple[int, int]:
         """(UIDVALIDITY, UIDNEXT) of a folder; RejectedError when it does not exist or cannot be used."""

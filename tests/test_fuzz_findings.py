@@ -1,0 +1,32 @@
+"""Every input that `scripts/fuzz` has found, and the targets themselves over the bytes that it begins with."""
+
+from __future__ import annotations
+
+import pytest
+from fuzz_targets import TARGETS, WORDS, seeds
+from hostile import cpu_limit
+
+#: (target, what went wrong, the smallest input that shows it)
+FINDINGS = [
+    (
+        "replies",
+        "a LIST line without flags ended in TypeError",
+        b'L* LIST NIL "/" "News"\r\nTAG OK x\r\n',
+    ),
+]
+
+
+@pytest.mark.parametrize(("target", "what", "data"), FINDINGS, ids=[what for _, what, _ in FINDINGS])
+def test_what_fuzzing_found_stays_mended(target: str, what: str, data: bytes) -> None:
+    with cpu_limit():
+        TARGETS[target](data)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_each_target_takes_what_it_begins_with(target: str) -> None:
+    some = seeds()[target]
+    assert len(some) >= 5
+    assert WORDS[target]
+    for data in some[:: max(1, len(some) // 60)]:
+        TARGETS[target](data)
+        TARGETS[target](data[: len(data) // 2])
