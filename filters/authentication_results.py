@@ -39,7 +39,9 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What one header says. `authserv_id` is lower case, and "" when the header begins with a method."""
+    """What one header says. `authserv_id` is lower case, and "" when the header begins with a method. One with a quoted string in
+    it keeps the quotes, and so is never the pinned one: no receiver writes such, and a border server that strips forgeries of its
+    id may not know it in pieces like "mx.exam""ple.net"."""
 
     authserv_id: str
     version: str
@@ -57,7 +59,9 @@ def parse(value: str) -> Results:
         named = _ID.fullmatch(first.strip())
         name, version = (named[1], named[2] or "") if named else (first.strip(), "")
     methods = (_method(clause, quoted) for clause in clauses)
-    return Results(_unmasked(name, quoted).lower().rstrip("."), version, tuple(filter(None, methods)))
+    name = _MASK.sub(lambda mask: f'"{quoted[int(mask[1])]}"', name)
+    # "K" stands for the Kelvin sign as well once it is lower case
+    return Results((name.lower() if name.isascii() else name).rstrip("."), version, tuple(filter(None, methods)))
 
 
 def plain(value: str) -> tuple[str, list[str]]:

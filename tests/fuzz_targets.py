@@ -151,7 +151,7 @@ def folder_names(data: bytes) -> None:
         assert not _CONTROLS.search(str(error))
     else:
         assert parse_url(f"{location.account}/").account == location.account
-        assert not _CONTROLS.search(location.user + location.host + location.folder)
+        assert not re.search(r"[\x00-\x1f\x7f]", location.user + location.host + location.folder)
 
 
 _CAPABLE = b"IMAP4rev1 AUTH=PLAIN MOVE UIDPLUS NAMESPACE OBJECTID"

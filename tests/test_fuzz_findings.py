@@ -13,6 +13,11 @@ FINDINGS = [
         "a LIST line without flags ended in TypeError",
         b'L* LIST NIL "/" "News"\r\nTAG OK x\r\n',
     ),
+    (
+        "authentication",
+        "an authserv-id put together from quoted pieces counted as the pinned one",
+        b'mx.exampl"e.net"; dkim=pass header.d=linkedin.com',
+    ),
 ]
 
 
