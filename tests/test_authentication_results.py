@@ -103,13 +103,13 @@ def test_an_id_is_one_word_else_it_is_none_that_can_be_pinned() -> None:
     assert parse("MX.O.Example.; dkim=pass").authserv_id == "mx.o.example"
 
 
-@pytest.mark.parametrize(
-    "name", ['"mx.o.example"', 'mx.o."example"', '"mx.o.exam""ple"', '""mx.o.example', "mx.o.(x)example"]
-)
 def test_an_id_with_a_sign_that_becomes_a_letter_is_another() -> None:
     assert parse("mx.\u212ael.example; dkim=pass").authserv_id != "mx.kel.example"
 
 
+@pytest.mark.parametrize(
+    "name", ['"mx.o.example"', 'mx.o."example"', '"mx.o.exam""ple"', '""mx.o.example', "mx.o.(x)example"]
+)
 def test_an_id_in_pieces_is_none_that_can_be_pinned(name: str) -> None:
     results = parse(f"{name}; dkim=pass")
     assert results.authserv_id not in ("", "mx.o.example")
