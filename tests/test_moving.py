@@ -429,7 +429,7 @@ def killed_at(step: int, action: Callable[[], object]) -> bool:
 
     def watch(frame: FrameType, event: str, called: Any) -> None:
         nonlocal count
-        if event == "c_return" and (called.__name__ in _STEPS or frame.f_code.co_name == "_transaction"):
+        if event == "c_return" and (called.__name__ in _STEPS or frame.f_code.co_name == "transaction"):
             count += 1
             if count == step:
                 os.kill(os.getpid(), signal.SIGKILL)
