@@ -2,6 +2,7 @@
 
 An answer is bytes; "TAG" in it stands for the tag of the command, and what follows CUT is not sent: the connection is closed.
 A list holds the answers of the first, second ... time, the last one for good. A function gets the command without its tag.
+With `starttls` the connection is plain until STARTTLS is answered with OK; what follows is said over TLS.
 """
 
 from __future__ import annotations
@@ -52,13 +53,17 @@ class ScriptedServer:
         *,
         greeting: bytes = b"* OK hello\r\n",
         tls: ssl.SSLContext | None = None,
+        starttls: ssl.SSLContext | None = None,
         ours: bool = True,
     ) -> None:
         self._answers = {**USUAL, **(answers or {})}
+        self._starttls = starttls
         self._times: dict[str, int] = {}
         self._greeting, self._tls = greeting, tls
         self.lines: list[bytes] = []
         """Every line received, with its line end, SASL answers among them."""
+        self.plain_lines: list[bytes] = []
+        """Those of them that came without TLS."""
         self.connections = 0
         self._ours, self._sessions = ours, list[list[bytes]]()
 
@@ -86,7 +91,8 @@ class ScriptedServer:
 
     def url(self, folder: str = "INBOX", user: str = "ann") -> str:
         """The location of a folder."""
-        return f"imap://{user}@127.0.0.1:{self.port}/{folder}"
+        scheme = "imaps" if self._tls else "imap+starttls" if self._starttls else "imap"
+        return f"{scheme}://{user}@127.0.0.1:{self.port}/{folder}"
 
     def _accept(self) -> None:
         while True:
@@ -105,12 +111,16 @@ class ScriptedServer:
             plain.settimeout(20)
             connection = stack.enter_context(self._tls.wrap_socket(plain, server_side=True)) if self._tls else plain
             stream = stack.enter_context(connection.makefile("rb"))
-            connection.sendall(self._greeting)
+            connection.sendall(self._greeting.partition(CUT)[0])
+            if CUT in self._greeting:
+                return
             session: list[bytes] = []
             self._sessions.append(session)
             while line := stream.readline():
                 self.lines.append(line)
                 session.append(line)
+                if not isinstance(connection, ssl.SSLSocket):
+                    self.plain_lines.append(line)
                 tag, _, command = line.decode("latin-1").rstrip("\r\n").partition(" ")
                 answer = self._answer(command)
                 if answer == _GO_ON:
@@ -121,6 +131,9 @@ class ScriptedServer:
                 connection.sendall(answer.partition(CUT)[0].replace(b"TAG", tag.encode()))
                 if CUT in answer or command == "LOGOUT":
                     return
+                if command == "STARTTLS" and self._starttls and b"TAG OK" in answer.upper():
+                    connection = stack.enter_context(self._starttls.wrap_socket(plain, server_side=True))
+                    stream = stack.enter_context(connection.makefile("rb"))
 
     def _answer(self, command: str) -> bytes:
         key = max((key for key in self._answers if command.startswith(key)), key=len)

@@ -27,7 +27,8 @@ Sources = Annotated[
     list[str],
     typer.Argument(
         metavar="SOURCE...",
-        help="A Maildir, an mbox file, a folder of .eml files, one .eml file, - for stdin, or imaps://user@host/Folder.",
+        help="A Maildir, an mbox file, a folder of .eml files, one .eml file, - for stdin, or imaps://user@host/Folder "
+        "(imap+starttls:// for a server without TLS from the first byte).",
         show_default=False,
     ),
 ]

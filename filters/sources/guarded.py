@@ -72,19 +72,21 @@ class _Library(IMAPClient):  # type: ignore[misc]
 
 
 class GuardedClient:
-    """A connection to an IMAP server. Implicit TLS, or none at all, which the caller allows on loopback only.
+    """A connection to an IMAP server. Implicit TLS, STARTTLS, or none at all, which the caller allows on loopback only.
 
     Every method raises ServerError (RejectedError, BrokenOffError) or RefusedError. After a BrokenOffError or a plain ServerError
     `dead` says whether the connection can still be used.
     """
 
-    def __init__(self, host: str, port: int, *, tls: bool, changes: bool, ca_file: Path | None = None) -> None:
+    def __init__(
+        self, host: str, port: int, *, tls: bool, changes: bool, ca_file: Path | None = None, starttls: bool = False
+    ) -> None:
         logging.getLogger("imapclient").setLevel(logging.CRITICAL + 1)  # it logs mail and passwords (M3)
         self.host, self.changes, self.dead = host, changes, False
         self.capabilities: frozenset[str] = frozenset()
         context = _tls_context(ca_file) if tls else None
         with _connecting(host, port):
-            self._wire = Wire(host, port, context, READING + (CHANGING if changes else ()))
+            self._wire = Wire(host, port, context, READING + (CHANGING if changes else ()), starttls=starttls)
             self._library = _Library(self._wire)
         if self._wire.state != "NONAUTH":
             self._shut()
@@ -312,7 +314,10 @@ def _connecting(host: str, port: int) -> Iterator[None]:
             f"The host {safe_text(host)} is unknown. Check its name, and whether you are online.", 68
         ) from None
     except ssl.SSLError:
-        raise ServerError(f"{where} does not speak TLS 1.2 or newer. Check the port: 993 is the usual one.") from None
+        raise ServerError(
+            f"{where} does not speak TLS 1.2 or newer. Check the port: 993 is the usual one, or "
+            "143 with imap+starttls://."
+        ) from None
     except OSError as error:
         why = "no answer in time" if isinstance(error, TimeoutError) else safe_text(error.strerror or "no connection")
         raise ServerError(

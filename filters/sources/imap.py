@@ -52,8 +52,10 @@ def open_imap(url: str, password: Callable[[str], str], *, changes: bool, ca_fil
     ask = cache(password)
 
     def connect() -> GuardedClient:
-        tls = location.scheme == "imaps"
-        client = GuardedClient(location.host, location.port, tls=tls, changes=changes, ca_file=ca_file)
+        tls, starttls = location.scheme != "imap", location.scheme == "imap+starttls"
+        client = GuardedClient(
+            location.host, location.port, tls=tls, starttls=starttls, changes=changes, ca_file=ca_file
+        )
         try:
             client.login(location.user, ask(location.account))
         except BaseException:

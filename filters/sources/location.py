@@ -11,11 +11,13 @@ from filters.errors import UsageError
 from filters.safe_text import safe_text
 
 _SHAPE = "An IMAP location looks like imaps://user@host/Folder, or imaps://user@host:993/Folder"
+#: How an IMAP location begins. STARTTLS is spoken where it is asked for, and nowhere else (D4).
+SCHEMES = ("imaps://", "imap+starttls://", "imap://")
 
 
 @dataclass(frozen=True, slots=True)
 class ImapLocation:
-    """Where a folder is. `scheme` is "imaps", or "imap" (loopback only)."""
+    """Where a folder is. `scheme` is "imaps", "imap+starttls", or "imap" (loopback only)."""
 
     scheme: str
     user: str
@@ -31,11 +33,11 @@ class ImapLocation:
 
 
 def parse_url(url: str) -> ImapLocation:
-    """Read "imaps://user@host[:port][/Folder]"; user and folder may have percent-escapes, the user an "@".
+    """Read "imaps://user@host[:port][/Folder]" and the like; user and folder may have percent-escapes, the user an "@".
 
     Raises UsageError, which never repeats the URL: there could be a password in it.
     """
-    match = re.fullmatch(r"(?i)(imaps?)://([^/]*)(?:/(.*))?", url, re.DOTALL)
+    match = re.fullmatch(r"(?i)(imaps|imap\+starttls|imap)://([^/]*)(?:/(.*))?", url, re.DOTALL)
     if not match:
         raise UsageError(f"{_SHAPE}.")
     scheme, (userinfo, _, server) = match[1].lower(), match[2].rpartition("@")
@@ -48,7 +50,10 @@ def parse_url(url: str) -> ImapLocation:
         raise UsageError(f"The user name is missing. {_SHAPE}.")
     host, port = _host_and_port(server, 993 if scheme == "imaps" else 143)
     if scheme == "imap" and not _is_loopback(host):
-        raise UsageError(f"imap:// would send the password in the clear. Use imaps://. {_SHAPE}.")
+        raise UsageError(
+            "imap:// would send the password in the clear. Use imaps://, or imap+starttls:// for a server that has only "
+            f"STARTTLS. {_SHAPE}."
+        )
     return ImapLocation(scheme, user, host, port, folder)
 
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from filters.sources import Source
 from filters.sources.local import open_local
+from filters.sources.location import SCHEMES
 
 
 def open_source(
@@ -18,7 +19,7 @@ def open_source(
 
     `password` gets the printable account and is called only for IMAP.
     """
-    if location.lower().startswith(("imap://", "imaps://")):
+    if location.lower().startswith(SCHEMES):
         from filters.sources.imap import open_imap  # noqa: PLC0415  (heavy, and not needed for files)
 
         return open_imap(location, password, changes=changes, ca_file=ca_file)
@@ -27,6 +28,6 @@ def open_source(
 
 def location_of(account: str, folder: str) -> str:
     """The location of a folder of an account, both as a source names them: for coming back to it."""
-    if account.startswith(("imap://", "imaps://")):
+    if account.startswith(SCHEMES):
         return f"{account}/{quote(folder)}"
     return f"{account}/.{folder}" if folder else account

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from filters.errors import RefusedError, ServerError
+from filters.sources.starttls import start_tls
 
 CONNECT_SECONDS = 20.0
 SILENCE_SECONDS = 60.0
@@ -26,7 +27,7 @@ _TEXT = r'"(?:[ !#-\[\]-~]|\\["\\])*"'
 _UIDS = r"[1-9]\d{0,9}(?::[1-9]\d{0,9})?(?:,[1-9]\d{0,9}(?::[1-9]\d{0,9})?)*"
 _PART = r"BODY\.PEEK\[(?:HEADER(?:\.FIELDS \([!-'*-9;-Z^-~]+(?: [!-'*-9;-Z^-~]+)*\))?)?\](?:<\d+\.\d+>)?"
 _ITEM = rf"(?:UID|FLAGS|INTERNALDATE|RFC822\.SIZE|X-GM-MSGID|EMAILID|{_PART})"
-#: Everything a dry run may send. STARTTLS is missing on purpose: we speak TLS from the first byte (D4).
+#: Everything a dry run may send. STARTTLS is missing on purpose: it is said before imaplib gets the connection (D4).
 READING = (
     "CAPABILITY|NOOP|NAMESPACE|UNSELECT|IDLE|LOGOUT",
     r"AUTHENTICATE [A-Z0-9-]+",
@@ -49,8 +50,10 @@ class BrokenOffError(ServerError):
 class Wire(imaplib.IMAP4):
     """imaplib with both ends guarded; `send`, `read` and `readline` are its documented places to do so."""
 
-    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None, allowed: Iterable[str]) -> None:
-        self._tls = tls
+    def __init__(
+        self, host: str, port: int, tls: ssl.SSLContext | None, allowed: Iterable[str], *, starttls: bool = False
+    ) -> None:
+        self._tls, self._starttls = tls, starttls
         self._allowed = re.compile(rf"[A-Z]+\d+ (?:{'|'.join(allowed)})\r\n|DONE\r\n".encode())
         self._line, self._in = b"", bytearray()
         self._answering = False
@@ -61,7 +64,17 @@ class Wire(imaplib.IMAP4):
     def _create_socket(self, timeout: float | None) -> socket.socket:
         sock = socket.create_connection((self.host, self.port), timeout)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return self._tls.wrap_socket(sock, server_hostname=self.host) if self._tls else sock
+        if not self._tls:
+            return sock
+        try:
+            if not self._starttls:
+                return self._tls.wrap_socket(sock, server_hostname=self.host)
+            secured = start_tls(sock, self.host, self.port, self._tls)
+        except BaseException:
+            sock.close()
+            raise
+        self._in += b"* OK TLS started\r\n"  # imaplib waits for a greeting; the one in the clear does not count
+        return secured
 
     def send(self, data: Any) -> None:
         """Hold bytes back until a line is whole, and let it go if it is on the list. Raises RefusedError."""
