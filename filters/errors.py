@@ -20,6 +20,7 @@ EXIT_CODES: dict[int, str] = {
     75: "another run is busy with this account; try again later",
     76: "the server answered something that cannot be understood, or broke off",
     77: "login refused, or the certificate is not trusted",
+    78: "a limit stopped moves; the output says which, and how to lift it",
     130: "stopped by Ctrl-C; what was moved so far is in the journal",
     143: "stopped by SIGTERM; what was moved so far is in the journal",
 }
@@ -81,6 +82,12 @@ class TargetError(FiltersError):
     """The target folder cannot be created or used."""
 
     exit_code = 73
+
+
+class LimitError(FiltersError):
+    """A limit on what one run may move stopped moves that nobody could be asked about."""
+
+    exit_code = 78
 
 
 class UsageError(FiltersError):

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+#: Moves of one run, unless somebody says otherwise.
+MAX_MOVES = 500
 #: Days of which runs count as usual.
 DAYS = 30
 #: A run that moves so few is never braked: such a list can be read on one screen, and a small mailbox or a quiet month would
@@ -23,7 +25,7 @@ _RUNS = 3
 class Limits:
     """What a person allows a run."""
 
-    max_moves: int = 500
+    max_moves: int = MAX_MOVES
     brake: bool = True
 
     def first(self, found: int) -> int:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TextIO, cast
 import typer
 
 from filters import __version__
-from filters.cli import mailbox, tell
+from filters.cli import mailbox, tell, undoing
 from filters.errors import FiltersError, WriteError
 from filters.safe_text import safe_text
 
@@ -34,6 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 mailbox.add_to(app)
+undoing.add_to(app)
 tell.add_to(app)
 
 

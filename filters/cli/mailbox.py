@@ -1,11 +1,12 @@
-"""The commands that go through a mailbox: audit looks, clean moves, undo takes back."""
+"""The commands that go through a mailbox: audit looks, clean moves."""
 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -25,28 +26,30 @@ from filters.cli.options import (
     access,
     check_region,
     console,
+    journal_path,
+    journal_to_change,
     policy,
     progress,
     setup,
+    warn,
 )
-from filters.config import state_folder
-from filters.database import is_there
-from filters.errors import NotFoundError, RefusedError, UsageError
-from filters.journal import Journal, Run, kept_in, open_journal
+from filters.errors import LimitError, RefusedError, UsageError
+from filters.journal import Journal, kept_in
 from filters.journal import Move as MoveRow
+from filters.limits import DAYS, MAX_MOVES, Limits
 from filters.report import Audit, audit_json, audit_text, headline, opt_out_text, promotional_list, say
 from filters.sources import Source
-from filters.sources.opening import location_of
 from filters.sweep import Policy, Setup, sweep
 
 DEFAULT_TARGET = "LinkedIn"
+_AGAIN = "Run it again to be asked, or add --yes."
+_LIFT = "Look at it with --dry-run; lift the brake with --no-brake."
 
 
 def add_to(app: typer.Typer) -> None:
     """Register this family of commands."""
     app.command()(audit)
     app.command()(clean)
-    app.command()(undo)
 
 
 def audit(
@@ -105,6 +108,15 @@ def clean(
         str, typer.Option("--to", metavar="FOLDER", help="Folder to move to; made when missing.")
     ] = DEFAULT_TARGET,
     yes: Annotated[bool, typer.Option("--yes", help="Move without asking.")] = False,
+    max_moves: Annotated[
+        int,
+        typer.Option(
+            "--max-moves", metavar="N", min=1, help="Move at most so many in one run; the rest is for the next."
+        ),
+    ] = MAX_MOVES,
+    no_brake: Annotated[
+        bool, typer.Option("--no-brake", help="Move also when it is far more than usual, or a fifth of the folder.")
+    ] = False,
     move: Move = None,
     trust: Trust = None,
     unverified: Unverified = "keep",
@@ -112,7 +124,10 @@ def clean(
     password_command: PasswordCommand = "",
     ca_file: CaFile = None,
 ) -> None:
-    """Move the promotional mail to a folder, after showing it and asking. `undo` takes it back."""
+    """Move the promotional mail to a folder, after showing it and asking. `undo` takes it back.
+
+    The first run for an account only shows, unless you add --yes.
+    """
     if not (dry_run or yes or sys.stdin.isatty()):
         raise UsageError("There is no terminal to ask on. Add --yes to move, or --dry-run to see what would be moved.")
     if not to or to != to.strip():
@@ -120,19 +135,21 @@ def clean(
     sender = senders.load()
     wanted, place = policy(sender, move, unverified), check_region(region)
     out = console()
-    way_in = access(password_command, ca_file)
+    way_in, limits, limited = access(password_command, ca_file), Limits(max_moves, not no_brake), 0
     for location in sources:
         with closing(way_in.open(location, changes=not dry_run)) as source:
-            if dry_run:
-                dry_run_one(out, source, setup(source, trust), wanted, to)
-            else:
-                clean_one(out, source, setup(source, trust), wanted, to, journal_path(), agreed=_agreed(yes))
+            how = setup(source, trust)
+            try:
+                if dry_run:
+                    dry_run_one(out, source, how, wanted, to)
+                else:
+                    clean_one(out, source, how, wanted, to, journal_path(), limits, None if yes else typer.confirm)
+            except LimitError as error:
+                warn(str(error))
+                limited = error.exit_code
     out.print()
     opt_out_text(out, sender, sorted(sender.promotional), place, brief=True)
-
-
-def _agreed(yes: bool) -> Callable[[int, str], bool]:
-    return lambda count, to: yes or typer.confirm(f"Move {count} to {to}?", default=False)
+    raise typer.Exit(limited)
 
 
 def dry_run_one(out: Console, source: Source, how: Setup, wanted: Policy, to: str) -> None:
@@ -149,27 +166,74 @@ def clean_one(
     wanted: Policy,
     to: str,
     journal_file: Path,
-    *,
-    agreed: Callable[[int, str], bool],
+    limits: Limits,
+    ask: Callable[[str], bool] | None,
 ) -> None:
-    """Sweep one source, show what is to be moved, ask, move, and say what was done."""
+    """Sweep one source, show what is to be moved, ask, move, and say what was done.
+
+    With `ask` None nobody can be asked: then LimitError tells of moves that a limit stopped.
+    """
     if not source.can_move:
         raise RefusedError(source.why_not)
     now = datetime.now(UTC)
-    with open_journal(journal_file) as journal, journal.run(source.account, "clean", now) as run:
+    with journal_to_change(journal_file) as journal, journal.run(source.account, "clean", now) as run:
         _settled(out, moving.reconcile(source, journal))
         found = gather(source, how, wanted, journal.kept(source.account), Audit())
         _show(out, found, how)
-        if not found.to_move:
+        chosen = found.to_move[: limits.first(len(found.to_move))]
+        left = len(found.to_move) - len(chosen)
+        braked = limits.why_braked(len(found.to_move), found.tally.messages, _usual(journal, source.account, now))
+        if not chosen:
             say(out, "Nothing to move.", "bold")
-            return
-        if not agreed(len(found.to_move), to):
+        elif ask and not _is_known(journal, source.account):
+            say(out, f"This was the first run for this account, so nothing was moved. {_AGAIN}", "bold")
+        elif (braked and not ask) or (ask and not _agreed(out, ask, len(chosen), left, to, braked)):
             say(out, "Nothing was moved.", "bold")
-            return
-        outcome = moving.move(source, journal, run, [finding.candidate for finding in found.to_move], to)
-        back = f" Take them back with: unpitch undo --run {run}" if outcome.moved else ""
-        say(out, f"{len(outcome.moved)} moved to {to}.{back}", "bold green")
-        _left(out, outcome)
+        else:
+            outcome = moving.move(source, journal, run, [finding.candidate for finding in chosen], to)
+            _moved(out, outcome, to, run)
+            braked = ""
+            if left and ask:
+                say(out, _more(left, limits), "yellow")
+    if not ask and (braked or left):
+        why = f"{braked} Nothing was moved. {_LIFT}" if braked else _more(left, limits)
+        raise LimitError(f"{place_name(source)}: {why}")
+
+
+def _is_known(journal: Journal, account: str) -> bool:
+    """Whether a run for this account came to its end before."""
+    return any(run.command == "clean" and run.ended and not run.fault for run in journal.runs(account))
+
+
+def _usual(journal: Journal, account: str, now: datetime) -> list[int]:
+    """What each of the last runs moved that moved something, without what was taken back."""
+    tallies = journal.tallies(account)
+    recent = [
+        run for run in journal.runs(account) if run.command == "clean" and run.started > now - timedelta(days=DAYS)
+    ]
+    return [moved for run in recent if (moved := tallies.get(run.id, Counter())["done"])]
+
+
+def _agreed(out: Console, ask: Callable[[str], bool], count: int, left: int, to: str, braked: str) -> bool:
+    some = f"{count:,} of {count + left:,}" if left else f"{count:,}"
+    if braked:
+        say(out, braked, "yellow")
+        return ask(f"Move {f'{count:,} of them' if left else 'them'} to {to} all the same?")
+    return ask(f"Move {some} to {to}?")
+
+
+def _more(left: int, limits: Limits) -> str:
+    return (
+        f"{left:,} more were left: at most {limits.max_moves:,} are moved in one run. Run it again for the rest, or lift it with"
+        " --max-moves N."
+    )
+
+
+def _moved(out: Console, outcome: moving.Outcome, to: str, run: str) -> None:
+    back = f" Take them back with: unpitch undo --run {run}" if outcome.moved else ""
+    say(out, f"{len(outcome.moved)} moved to {to}.{back}", "bold green")
+    for one in outcome.left:
+        say(out, f"  left alone: {one.message_id or one.place.key}: {one.reason}")
 
 
 def _show(out: Console, found: Audit, how: Setup) -> None:
@@ -185,57 +249,3 @@ def _settled(out: Console, rows: list[MoveRow]) -> None:
     for row in rows:
         if row.state in ("doubt", "vanished"):
             say(out, f"Of run {row.run}, which broke off: {row.message_id or row.place.key}: {row.reason}", "yellow")
-
-
-def _left(out: Console, outcome: moving.Outcome) -> None:
-    for one in outcome.left:
-        say(out, f"  left alone: {one.message_id or one.place.key}: {one.reason}")
-
-
-def undo(
-    last: Annotated[bool, typer.Option("--last", help="The last run that moved something (the default).")] = False,
-    run: Annotated[str, typer.Option("--run", metavar="ID", help="The run with this id.")] = "",
-    password_command: PasswordCommand = "",
-    ca_file: CaFile = None,
-) -> None:
-    """Put back what a run moved, with flags and date. What was taken back once is not moved again."""
-    if last and run:
-        raise UsageError("--last and --run exclude each other.")
-    undo_run(console(), run, access(password_command, ca_file), journal_path())
-
-
-def journal_path() -> Path:
-    """Where the journal of all accounts lies."""
-    return state_folder() / "journal.sqlite3"
-
-
-def undo_run(out: Console, run: str, way_in: Access, journal_file: Path) -> None:
-    """Take back one run, or with an empty `run` the last that moved something."""
-    if not is_there(journal_file):
-        what = f"run {run}" if run else "last run"
-        raise NotFoundError(f"There is no {what}: nothing was moved yet (there is no journal at {journal_file}).")
-    with open_journal(journal_file) as journal:
-        chosen = _chosen(journal, run)
-        rows = [move for move in journal.moves(chosen.id) if move.undoes is None]
-
-        def open_at(folder: str) -> Source:
-            return way_in.open(location_of(chosen.account, folder), changes=True)
-
-        with journal.run(chosen.account, "undo", datetime.now(UTC)) as this:
-            outcome = moving.undo(open_at, journal, this, rows)
-    arrived = len(outcome.moved) + len(outcome.left)  # of a run that was stopped, some were never moved
-    say(out, f"Run {chosen.id}: {len(outcome.moved)} of {arrived} put back.", "bold green")
-    _left(out, outcome)
-
-
-def _chosen(journal: Journal, run: str) -> Run:
-    if not run:
-        last = journal.last_run()
-        if last is None:
-            raise NotFoundError("No run has moved anything yet, so there is nothing to undo.")
-        return last
-    found = [one for one in journal.runs() if one.id == run]
-    if not found:
-        known = ", ".join(one.id for one in journal.runs()[-5:]) or "none"
-        raise NotFoundError(f"There is no run {run} in the journal. The last ones are: {known}.")
-    return found[0]

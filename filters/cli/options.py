@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -15,8 +16,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from filters import model, senders
 from filters.authenticity import Authserv, parse_trust, pinned_for
-from filters.config import password_for
-from filters.errors import UsageError
+from filters.config import password_for, state_folder
+from filters.database import DamagedError, keep_aside
+from filters.errors import InputError, UsageError
+from filters.journal import Journal, open_journal
 from filters.safe_text import safe_text
 from filters.senders import Sender
 from filters.sources import Source
@@ -61,6 +64,24 @@ CaFile = Annotated[
 Region = Annotated[
     str, typer.Option("--region", metavar="eu|other", help="Where you live, for the routes to opt out. Default: both.")
 ]
+
+
+def journal_path() -> Path:
+    """Where the journal of all accounts lies."""
+    return state_folder() / "journal.sqlite3"
+
+
+def journal_to_change(path: Path) -> Journal:
+    """Open the journal, or make it. A damaged one is kept aside, and InputError says so; else raises like `database.connect`."""
+    try:
+        return open_journal(path)
+    except DamagedError as error:
+        aside = keep_aside(path, datetime.now(UTC))
+        raise InputError(
+            f"The journal {path} is damaged, and was kept aside as {aside}. Nothing was moved. The next run begins a new journal;"
+            f" unless you put a backup at {path} before, moves made so far cannot be undone by unpitch any more, and mail that"
+            " you took back may be moved again."
+        ) from error
 
 
 def console() -> Console:

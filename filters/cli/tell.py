@@ -11,9 +11,10 @@ import typer
 from rich.console import Console
 
 from filters import senders
-from filters.cli import mailbox
+from filters.cli import mailbox, undoing
 from filters.cli.options import Access, Region, Trust, check_region, console, policy, setup
 from filters.demo import AUTHSERV_ID, Sample, sample_mailbox
+from filters.limits import Limits
 from filters.report import Audit, audit_text, explain_text, opt_out_text, routes, say
 from filters.sources import Passed, Wanted
 
@@ -72,9 +73,9 @@ def _show(out: Console, sample: Sample) -> None:
         journal = Path(state) / "journal.sqlite3"
         _prompt(out, f"unpitch clean {command} --yes")
         with closing(way_in.open(sample.location, changes=True)) as source:
-            mailbox.clean_one(out, source, setup(source, trust), wanted, target, journal, agreed=lambda *_: True)
+            mailbox.clean_one(out, source, setup(source, trust), wanted, target, journal, Limits(), ask=None)
         _prompt(out, "unpitch undo --last")
-        mailbox.undo_run(out, "", way_in, journal)
+        undoing.take_back(out, undoing.Choice(), way_in, journal)
     with closing(way_in.open(sample.location, changes=False)) as source:
         left = sum(
             seen.count if isinstance(seen, Passed) else 1 for seen in source.scan(Wanted(("FROM",), lambda _: False))
