@@ -12,6 +12,9 @@ from imapclient.response_parser import parse_fetch_response
 from filters.errors import RefusedError
 
 _UID_MAX = 2**32 - 1
+#: Lists within lists of one answer. Real ones have four.
+_DEPTH_CAP = 128
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|$)|[()]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,12 @@ def answers(data: Iterable[Any]) -> Iterator[list[Any]]:
 
 
 def fetched(parts: list[Any]) -> Fetched | None:
-    """One answer of `answers`; None when it names no UID. Raises what imapclient raises, which is nearly anything (IC5)."""
+    """One answer of `answers`; None when it names no UID, or is nested too deeply. Raises what imapclient raises, which is nearly
+    anything (IC5)."""
     if len(parts) == 2 and parts[1] == b")" and (plain := _PLAIN.fullmatch(parts[0][0])):
         return Fetched(int(plain[1]), int(plain[2]), body=parts[0][1])
+    if too_deep(b"".join(part if isinstance(part, bytes) else part[0] for part in parts)):
+        return None
     (items,) = parse_fetch_response(parts, False, False).values()
     if b"UID" not in items:
         return None
@@ -79,6 +85,18 @@ def listed(parts: list[Any]) -> tuple[str, frozenset[str], str] | None:
         return None
     name = literal if line[5] else line[4] or re.sub(rb"\\(.)", rb"\1", line[3])
     return ascii_text(name), frozenset(ascii_text(line[1]).lower().split()), ascii_text(line[2])
+
+
+def too_deep(text: bytes) -> bool:
+    """Whether lists are nested in lists more than `_DEPTH_CAP` times (S3)."""
+    if text.count(b"(") <= _DEPTH_CAP:
+        return False
+    depth = 0
+    for bracket in _BRACKETS.finditer(text):
+        depth += {b"(": 1, b")": -1}.get(bracket[0], 0)
+        if depth > _DEPTH_CAP:
+            return True
+    return False
 
 
 def _flag(flag: Any) -> str:

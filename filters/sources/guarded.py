@@ -27,6 +27,8 @@ from filters.sources.wire import CHANGING, READING, SILENCE_SECONDS, BrokenOffEr
 
 #: A header value that may be searched for (T1): a hostile one cannot leave its quotes.
 SEARCHABLE = re.compile(r"[!#-\[\]-~]{1,250}")
+#: Bytes of a folder name.
+_NAME_CAP = 1_000
 
 
 class RejectedError(ServerError):
@@ -128,12 +130,12 @@ class GuardedClient:
         return "", next((folder.delimiter for folder in self.folders("")), "")
 
     def folders(self, pattern: str) -> list[Folder]:
-        """Folders by a LIST pattern. Names with 8-bit characters cannot be sent back and are left out (IC6)."""
+        """Folders by a LIST pattern. Names that cannot be sent back are left out: with 8-bit characters (IC6), or too long (S5)."""
         with self._asking():
             answer = self._wire.list('""', _quoted(_name(pattern)))
             self._library._checkok("list", *answer)
         found = filter(None, map(listed, answers(answer[1])))
-        return [Folder(*one) for one in found if one[0].isascii()]
+        return [Folder(*one) for one in found if one[0].isascii() and len(one[0]) <= _NAME_CAP]
 
     def status(self, raw: str) -> tuple[int, int]:
         """(UIDVALIDITY, UIDNEXT) of a folder; RejectedError when it does not exist or cannot be used."""
@@ -271,7 +273,7 @@ _REPLY = re.compile(r"(?s)\S+ failed: (?P<no>.*)|\S+ command error: BAD \[b['\"]
 
 
 def _name(raw: str) -> str:
-    if not re.fullmatch(r"[ -~]{0,1000}", raw):
+    if not re.fullmatch(r"[ -~]*", raw) or len(raw) > _NAME_CAP:
         raise RefusedError(f"The folder name {safe_text(raw, 60)} cannot be sent to an IMAP server.")
     return raw
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from filters.errors import RefusedError, ServerError
+from filters.sources.answers import too_deep
 from filters.sources.starttls import start_tls
 
 CONNECT_SECONDS = 20.0
@@ -19,7 +20,10 @@ SILENCE_SECONDS = 60.0
 _DRIPS = 30
 _LITERAL_CAP = 4 * 1_048_576
 _LINE_CAP = 1_000_000
-_COMMAND_CAP = 64 * 1_048_576
+#: Bytes and lines of one answer. Bodies come by FETCH only; the other limit holds 80,000 UIDs or folders. Lines, because each costs
+#: far more memory than its bytes.
+_FETCH_CAP, _COMMAND_CAP = 64 * 1_048_576, 8 * 1_048_576
+_LINES_CAP = 200_000
 #: Servers refuse longer command lines (RFC 7162 names 8,192 octets).
 _COMMAND_LINE_CAP = 8_000
 
@@ -41,6 +45,7 @@ READING = (
 )
 CHANGING = (rf"(?:SELECT|CREATE|SUBSCRIBE) {_TEXT}", rf"UID MOVE {_UIDS} {_TEXT}")
 _SASL_LINE = re.compile(rb"[A-Za-z0-9+/=]*\r\n")
+_FETCH = re.compile(rb"\* \d+ FETCH ", re.IGNORECASE)
 
 
 class BrokenOffError(ServerError):
@@ -58,7 +63,8 @@ class Wire(imaplib.IMAP4):
         self._line, self._in = b"", bytearray()
         self._answering = False
         self.silence = SILENCE_SECONDS
-        self._received, self._deadline = 0, time.monotonic() + SILENCE_SECONDS
+        self._received, self._lines, self._most = 0, 0, _COMMAND_CAP
+        self._deadline = time.monotonic() + SILENCE_SECONDS
         super().__init__(host, port, CONNECT_SECONDS)
 
     def _create_socket(self, timeout: float | None) -> socket.socket:
@@ -84,7 +90,9 @@ class Wire(imaplib.IMAP4):
         line, self._line = self._line, b""
         self._check(line)
         self.sock.settimeout(self.silence)
-        self._received, self._deadline = 0, time.monotonic() + _DRIPS * self.silence
+        self._received, self._lines = 0, 0
+        self._most = _FETCH_CAP if b" UID FETCH " in line[:30] else _COMMAND_CAP
+        self._deadline = time.monotonic() + _DRIPS * self.silence
         super().send(line)
 
     def _check(self, line: bytes) -> None:
@@ -99,7 +107,8 @@ class Wire(imaplib.IMAP4):
         raise RefusedError(f"A command that is not on the list of this run was not sent: {command or 'no command'}.")
 
     def readline(self) -> bytes:
-        """A line of at most `_LINE_CAP` bytes, or what is left at the end."""
+        """A line of at most `_LINE_CAP` bytes, or what is left at the end. Raises BrokenOffError also for one that is nested too
+        deeply, unless it is a FETCH: of those each is looked at by itself."""
         seen = 0
         while not (end := self._in.find(b"\n", seen) + 1):
             seen = len(self._in)
@@ -108,7 +117,13 @@ class Wire(imaplib.IMAP4):
             if not self._receive():
                 end = seen
                 break
-        return self._take(end)
+        self._lines += 1
+        if self._lines > _LINES_CAP:
+            raise BrokenOffError(f"{self.host} sent more than {_LINES_CAP} lines as one answer.")
+        line = self._take(end)
+        if too_deep(line) and not _FETCH.match(line):
+            raise BrokenOffError(f"{self.host} sent lists within lists without end.")
+        return line
 
     def read(self, size: int) -> bytes:
         """A literal. A size that nobody asked for is refused before memory is taken (S3)."""
@@ -124,8 +139,8 @@ class Wire(imaplib.IMAP4):
         data = self.sock.recv(65_536)
         self._in += data
         self._received += len(data)
-        if self._received > _COMMAND_CAP:
-            raise BrokenOffError(f"{self.host} sent more than {_COMMAND_CAP} bytes as one answer.")
+        if self._received > self._most:
+            raise BrokenOffError(f"{self.host} sent more than {self._most} bytes as one answer.")
         return bool(data)
 
     def _take(self, count: int) -> bytes:
