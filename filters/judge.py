@@ -14,7 +14,7 @@ from filters.authenticity import Authenticity, Authserv, check, claims_to_be, se
 from filters.features import NOTICE, Evidence, Features, is_word, read, templates_of
 from filters.message import MESSAGE_CAP, Message, parse
 from filters.model import Model
-from filters.safe_text import safe_text
+from filters.safe_text import safe_text, unlinked
 from filters.senders import Sender
 
 #: Clues that a verdict shows.
@@ -64,7 +64,7 @@ def judge(message: Message, sender: Sender, model: Model, trusted: Sequence[Auth
     names = templates_of(message, sender)
     never = sender.never(message.from_address, names)
     if never is not None:
-        shown = safe_text(" ".join((message.from_address, *names[:2])), _QUOTE_WIDTH)
+        shown = safe_text(unlinked(" ".join((message.from_address, *names[:2]))), _QUOTE_WIDTH)
         return Verdict(
             category=never.name,
             probability=0.0,
@@ -118,7 +118,7 @@ def _strongest(clues: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
 def _evidence(feature: str, weight: float, features: Features) -> Evidence:
     if is_word(feature):
         return Evidence(safe_text(f"word:{feature}"), safe_text(feature, _QUOTE_WIDTH), weight)
-    return Evidence(safe_text(feature), safe_text(features.named[feature], _QUOTE_WIDTH), weight)
+    return Evidence(safe_text(feature), safe_text(unlinked(features.named[feature]), _QUOTE_WIDTH), weight)
 
 
 def worker(setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
@@ -140,8 +140,10 @@ def worker(setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
             "claims": True,
             "message_id": message.message_id,
             "date": message.date.isoformat() if message.date else "",
-            "from": f"{message.from_name} <{message.from_address}>" if message.from_address else message.first("from"),
-            "subject": message.subject,
+            "from": unlinked(
+                f"{message.from_name} <{message.from_address}>" if message.from_address else message.first("from")
+            ),
+            "subject": unlinked(message.subject),
             "seen_ids": [asdict(seen) for seen in seen_ids(message)] if verdict.unverified else [],
             "verdict": verdict.as_json(),
             "model_sha256": model.sha256,

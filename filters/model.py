@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -82,9 +83,15 @@ def _shares(categories: tuple[str, ...], probabilities: dict[str, float], inside
 
 @cache
 def load(path: Path) -> Model:
-    """Read a model file. Raises InputError when it is none: wrong schema, wrong lengths, NaN, or too large."""
+    """Read a model file. Raises InputError when it is none (wrong schema, wrong lengths, NaN, too large), or when anybody on this
+    machine may write it (M1)."""
     try:
-        raw = path.read_bytes() if path.stat().st_size <= _FILE_CAP else b""
+        status = path.stat()
+        if status.st_mode & stat.S_IWOTH:
+            raise InputError(
+                f"{path} can be written by anybody, so nobody knows who wrote it; take that right away (chmod o-w)"
+            )
+        raw = path.read_bytes() if status.st_size <= _FILE_CAP else b""
         return _check(json.loads(raw, parse_constant=_no_constant), hashlib.sha256(raw).hexdigest())
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is no model file ({type(error).__name__}); train or install it again") from error

@@ -56,6 +56,15 @@ def redact(text: str) -> str:
     return _BARE.sub(rf"\1={REDACTED}", text) if "=" in text else text
 
 
+#: What a terminal or a reader's program makes a link of.
+_ANY_LINK = re.compile(r"(?i)(?:\b[a-z][a-z0-9+.-]{0,20}://|\bmailto:|\bwww\.)\S+")
+
+
+def unlinked(text: str) -> str:
+    """`text` without the links in it: what leads anywhere comes from our own table, never from a mail (T14)."""
+    return _ANY_LINK.sub(f"[link{REDACTED}]", text)
+
+
 def _without_tokens(link: str) -> str:
     if link[:7].lower() == "mailto:":
         return f"mailto:{REDACTED}"

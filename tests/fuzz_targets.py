@@ -171,7 +171,7 @@ ASKED: dict[bytes, tuple[bytes, Callable[[GuardedClient], object]]] = {
     b"M": (b"UID MOVE", lambda client: client.move(_UIDS[:4], "News")),
     b"E": (b"LOGOUT", lambda client: client.logout()),
 }
-_USUAL = {
+USUAL = {
     b"CAPABILITY": b"* CAPABILITY %s\r\nTAG OK x\r\n" % _CAPABLE,
     b"AUTHENTICATE": b"+ \r\n",
     b"SASL": b"TAG OK in\r\n",
@@ -179,13 +179,15 @@ _USUAL = {
 }
 
 
-class _Line:
+class Line:
     """One end of a connection to a server that is a table: it answers in memory while it is written to."""
 
     def __init__(self, greeting: bytes, answers: dict[bytes, bytes]) -> None:
         self._incoming, self._answers, self._tag = bytearray(greeting), answers, b""
+        self.sent: list[bytes] = []
 
     def sendall(self, data: bytes) -> None:
+        self.sent.append(data)
         tag, _, command = data.rstrip(b"\r\n").partition(b" ")
         if command:
             self._tag = tag
@@ -211,7 +213,7 @@ class _Line:
 
 
 @contextmanager
-def _served(line: _Line) -> Iterator[None]:
+def served(line: Line) -> Iterator[None]:
     """Connections lead to `line`: no port, no thread, no waiting."""
     usual = socket.create_connection
     socket.create_connection = lambda *_, **__: line  # type: ignore[assignment,return-value]
@@ -225,9 +227,9 @@ def server_replies(data: bytes) -> None:
     """What a server says instead of one usual answer, through imaplib, imapclient and our guard."""
     kind = data[:1] if data[:1] in ASKED else sorted(ASKED)[(data[0] if data else 0) % len(ASKED)]
     command, ask = ASKED[kind]
-    answers = {**_USUAL, command: data[1:]} if command else _USUAL
-    line = _Line(b"* OK hello\r\n" if command else data[1:], answers)
-    with _served(line):
+    answers = {**USUAL, command: data[1:]} if command else USUAL
+    line = Line(b"* OK hello\r\n" if command else data[1:], answers)
+    with served(line):
         try:
             client = GuardedClient("mail.example", 143, tls=False, changes=True)
             client.login("ann", "pa55word")

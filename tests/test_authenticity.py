@@ -443,7 +443,7 @@ def test_nobody_is_believed_who_is_not_named() -> None:
         "Reply-To: LinkedIn <messages-noreply@linkedin.com>\nReply-To: LinkedIn <messages-noreply@linkedin.com>",
     ],
 )
-def test_a_doubled_header_makes_a_signed_mail_forged(line: str) -> None:
+def test_t15_a_doubled_header_makes_a_signed_mail_forged(line: str) -> None:
     gmail = RECEIVERS["Gmail"]
     for letter in (f"{line}\n{LETTER}", f"{LETTER}{line}\n"):
         found = check(gmail.mail(gmail.lines("pass", "pass"), letter), SENDER, GMAIL)
@@ -525,7 +525,7 @@ FORGED_FROM = [
 
 
 @pytest.mark.parametrize("value", FORGED_FROM)
-def test_a_from_that_imitates_claims_and_is_forged_whatever_a_receiver_says(value: str) -> None:
+def test_t12_t13_a_from_that_imitates_claims_and_is_forged_whatever_a_receiver_says(value: str) -> None:
     gmail = RECEIVERS["Gmail"]
     letter = LETTER.replace("LinkedIn <messages-noreply@linkedin.com>", value).replace("X-LinkedIn-", "X-Other-")
     letter = letter.replace("linkedin.com", "evil.test") if "linkedin.com" not in value else letter
@@ -536,7 +536,7 @@ def test_a_from_that_imitates_claims_and_is_forged_whatever_a_receiver_says(valu
     assert check(gmail.mail(gmail.lines("pass", "pass"), letter), SENDER, GMAIL).state == "forged"
 
 
-def test_a_punycode_homoglyph_is_one() -> None:
+def test_t12_a_punycode_homoglyph_is_one() -> None:
     assert b"xn--lnkedin-rog".decode("idna") == "l\u0456nkedin"
 
 

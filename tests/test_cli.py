@@ -150,7 +150,7 @@ def test_a_folder_of_eml_names_mails_by_their_path(tmp_path: Path) -> None:
     assert audit(tmp_path / "mail", tmp_path / "s")["findings"][0]["key"] == "old/one.eml"
 
 
-def test_what_a_mail_says_cannot_touch_the_terminal(tmp_path: Path) -> None:
+def test_t3_m5_what_a_mail_says_cannot_touch_the_terminal(tmp_path: Path) -> None:
     hostile = mails.mail(subject="x", extra=()).replace(
         b"Subject: x", b"Subject: =?utf-8?q?=1B]0;owned=07_=E2=80=AE?= https://a.example/?otpToken=AQxSECRETx99"
     )
@@ -233,7 +233,7 @@ def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
     assert b"Traceback" not in err
 
 
-def test_opt_out_prints_only_addresses_of_our_data(tmp_path: Path) -> None:
+def test_t14_opt_out_prints_only_addresses_of_our_data(tmp_path: Path) -> None:
     from filters import senders
 
     done = unpitch("opt-out", state=tmp_path / "s", COLUMNS="200")

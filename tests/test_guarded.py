@@ -162,7 +162,7 @@ ANYTHING = (
 )
 
 
-def test_no_text_of_any_kind_makes_two_commands_of_one() -> None:
+def test_t1_ic1_no_text_of_any_kind_makes_two_commands_of_one() -> None:
     """T1, IC1: searched values, folder names as typed and as servers spell them."""
     with connected() as (client, server):
 
@@ -180,7 +180,7 @@ def test_no_text_of_any_kind_makes_two_commands_of_one() -> None:
         assert len(server.lines) > 400
 
 
-def test_no_user_name_or_password_makes_two_commands_of_one() -> None:
+def test_t1_no_user_name_or_password_makes_two_commands_of_one() -> None:
     with ScriptedServer(ONLY_LOGIN) as server:
 
         @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
@@ -709,7 +709,7 @@ def test_capabilities_are_those_after_login() -> None:
         assert client.capabilities == {"IMAP4REV1", "UIDPLUS"}
 
 
-def test_the_password_is_nowhere_but_on_the_wire(
+def test_m2_m3_the_password_is_nowhere_but_on_the_wire(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)

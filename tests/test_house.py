@@ -69,6 +69,6 @@ def test_judging_imports_nothing_heavy(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_no_pickle_anywhere() -> None:
+def test_m1_no_pickle_anywhere() -> None:
     for path in MODULES:
         assert not re.search(r"^\s*(import|from) (pickle|joblib|shelve|marshal)", path.read_text(), re.MULTILINE), path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +61,31 @@ def test_contributions_add_up_to_the_log_odds_of_two_categories(tmp_path: Path) 
         GOOD | {"weights": {"sign": [1e999, 0]}},
         GOOD | {"weights": []},
         GOOD | {"threshold": 0.2},
+        pickle.dumps(GOOD, protocol=0).decode("ascii"),
+        "cos\nsystem\n(S'exit 1'\ntR.",
+        json.dumps(GOOD)[:-40],
+        '{"schema": 1, "weights": {"a": [Infinity, -Infinity]}}',
+        GOOD | {"threshold": float("nan")},
+        json.dumps(GOOD | {"bias": [0.0] * 4_000_000}),
+        " " * 17_000_000,
         {key: value for key, value in GOOD.items() if key != "about"},
     ],
     ids=lambda data: repr(data)[:30],
 )
-def test_a_damaged_model_is_a_clear_error(tmp_path: Path, data: object) -> None:
+def test_m1_a_damaged_model_is_a_clear_error(tmp_path: Path, data: object) -> None:
     path = tmp_path / "m.json"
     path.write_text(data if isinstance(data, str) else json.dumps(data), encoding="utf-8")
     with pytest.raises(InputError, match="is no model file"):
         load(path)
+
+
+def test_m1_a_model_that_anybody_may_write_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.json", GOOD)
+    path.chmod(0o666)
+    with pytest.raises(InputError, match="can be written by anybody"):
+        load(path)
+    path.chmod(0o664)
+    assert load(path).threshold == 0.8
 
 
 def test_a_missing_model_is_a_clear_error(tmp_path: Path) -> None:

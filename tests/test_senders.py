@@ -455,7 +455,7 @@ def test_of_two_places_the_unquoted_one_counts(sender: Sender) -> None:
         "广告" * 100_000,
     ],
 )
-def test_time_grows_with_the_text_only(sender: Sender, text: str) -> None:
+def test_t6_time_grows_with_the_text_only(sender: Sender, text: str) -> None:
     text = normal(text)[:200_000]
     cut = words(fold(text))
     with cpu_limit():

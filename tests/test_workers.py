@@ -110,7 +110,7 @@ OTHERS = [b"mail %d" % number for number in range(12)]
         (b"write", "a defect in unpitch (OSError)"),
     ],
 )
-def test_exactly_the_hostile_mail_fails(command: bytes, reason: str) -> None:
+def test_m7_exactly_the_hostile_mail_fails(command: bytes, reason: str) -> None:
     for at, count in (0, 1), (5, 2):
         mails = [*OTHERS[:at], command, *OTHERS[at:]]
         expected = [Failure(reason) if raw == command else {"size": len(raw), "setup": {}} for raw in mails]
@@ -132,7 +132,7 @@ def test_a_task_that_prints_disturbs_nothing() -> None:
     assert results(b"print", b"x")[1][1] == {"size": 1, "setup": {}}
 
 
-def test_bombs_do_not_stop_the_run() -> None:
+def test_m7_bombs_do_not_stop_the_run() -> None:
     bombs = [make() for make in (*REFUSED_BOMBS.values(), *READ_BOMBS.values(), *WORKER_BOMBS.values())]
     mails = [part for bomb in bombs for part in (bomb, mail())]
     found = [result for _, result in results(*mails, task="tests.test_workers:reader")]
@@ -183,7 +183,7 @@ def test_memory_stays_flat() -> None:
     assert peak < 16_000_000
 
 
-def test_a_child_sees_no_secret_and_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_m7_a_child_sees_no_secret_and_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNPITCH_PASSWORD", "secret")
     seen = results(b"x", task="tests.test_workers:environment")[0][1]
     assert set(seen["environment"]) <= {"PYTHONPATH", "LD_LIBRARY_PATH", "LC_CTYPE"}
