@@ -69,7 +69,7 @@ _SIGNED = re.compile(r"(?:^|;)\s*h\s*=([^;]*)")
 _ENCODED_WORD = re.compile(r"=\?([\w.:-]{1,40})(?:\*[\w-]*)?\?([bq])\?([^?]*)\?=", re.IGNORECASE)
 _ADDRESS = r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?"
 _MAILBOX = re.compile(
-    rf"""\s*(?:(?P<name>(?:"(?:[^"\\<>@]|\\[^<>@])*"|[^"\\<>@,;:])*)<\s*(?P<angle>{_ADDRESS})\s*>|(?P<bare>{_ADDRESS}))"""
+    rf"""(?:(?P<name>(?:"(?:[^"\\<>@]|\\[^<>@])*"|[^"\\<>@,;:])*)<\s*(?P<angle>{_ADDRESS})\s*>|(?P<bare>{_ADDRESS}))"""
     r"\s*(?:\((?P<comment>[^()<>@]*)\)\s*)?",
     re.IGNORECASE | re.ASCII,
 )
@@ -206,7 +206,7 @@ def _mailbox(values: list[str]) -> tuple[str, str, list[str]]:
     """
     if len(values) != 1:
         return "", "", [] if values else ["no-from"]
-    found = _MAILBOX.fullmatch(values[0])
+    found = _MAILBOX.fullmatch(values[0].strip())
     if not found or ".." in (address := (found["angle"] or found["bare"]).lower()):
         return "", "", ["malformed:from"]
     name = _QUOTED.sub(lambda quoted: re.sub(r"\\(.)", r"\1", quoted[1]), found["name"] or found["comment"] or "")

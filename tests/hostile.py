@@ -174,6 +174,10 @@ READ_BOMBS: dict[str, Callable[[], bytes]] = {
     "60,000 digits in Date": lambda: with_header("Date: " + "1" * 60_000, instead="Date"),
     "9,000 unfinished comments": lambda: html_mail("<!--" * 9_000),
     "9,000 nested <font>": lambda: html_mail("".join(f"<font color={number}>" for number in range(9_000))),
+    "4,900 unclosed <b> with as many paragraphs": lambda: html_mail(
+        "".join(f"<b id={number}><p>" for number in range(4_900))
+    ),
+    "900,000 zeros in a style": lambda: html_mail(f'<p style="opacity:{"0" * 900_000}x">seen'),
     "120,000 combining marks in hidden HTML": lambda: mail(
         b"<p hidden>" + b"&#769;&#807;" * 60_000, "Content-Type: text/html"
     ),
