@@ -59,6 +59,8 @@ _CHARSETS = re.compile(
     r"utf-8|utf-16(-[lb]e)?|ascii|iso8859-\d+|cp(125\d|874|932|949|950)|koi8-[ru]|tis-620|mac-roman|gb2312|gbk|gb18030|big5|"
     r"shift_jis|euc_(jp|kr)|iso2022_jp"
 )
+#: Those of them that have characters of several bytes.
+_WIDE = re.compile(r"utf|cp9|gb|big5|shift|euc|iso2022")
 _FIRST_YEAR, _LAST_YEAR = 1990, 2100
 
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)", re.DOTALL)
@@ -366,7 +368,7 @@ def decode(data: bytes, charset: str) -> tuple[str, bool]:
         try:
             return data.decode(codec), True
         except UnicodeDecodeError as error:
-            if error.start >= len(data) - 4:  # cut within a character
+            if error.start >= len(data) - 4 and _WIDE.match(codec):  # cut within a character
                 return data[: error.start].decode(codec, "replace"), True
     return _western(data), False
 

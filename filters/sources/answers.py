@@ -65,6 +65,18 @@ def fetched(parts: list[Any]) -> Fetched | None:
     )
 
 
+def together(one: Fetched, other: Fetched) -> Fetched:
+    """Two answers about one message (IC23), one of them perhaps unasked for: flags of both, because a mark in either forbids to move
+    it. Where they are at odds about the message itself, there is no text of it."""
+    odd = (
+        -1 < one.size != other.size > -1
+        or (one.body is not None and other.body is not None and one.body != other.body)
+        or (one.server_id and other.server_id and one.server_id != other.server_id)
+    )
+    body = None if odd else other.body if one.body is None else one.body
+    return Fetched(one.uid, max(one.size, other.size), one.flags | other.flags, body, one.server_id or other.server_id)
+
+
 #: LIST's answer: flags, delimiter, and the name as a quoted string, an atom, or (group 5) a literal. What extensions add to it
 #: is passed over.
 _LISTED = re.compile(

@@ -22,7 +22,18 @@ from imapclient import IMAPClient
 
 from filters.errors import FiltersError, LoginError, NotFoundError, RefusedError, ServerError
 from filters.safe_text import REDACTED, safe_text
-from filters.sources.answers import Fetched, answers, ascii_text, checked_uid, copied, fetched, listed, number, uid_set
+from filters.sources.answers import (
+    Fetched,
+    answers,
+    ascii_text,
+    checked_uid,
+    copied,
+    fetched,
+    listed,
+    number,
+    together,
+    uid_set,
+)
 from filters.sources.wire import CHANGING, READING, SILENCE_SECONDS, BrokenOffError, Wire
 
 #: A header value that may be searched for (T1): a hostile one cannot leave its quotes.
@@ -190,8 +201,8 @@ class GuardedClient:
         found: dict[int, Fetched] = {}
         for parts in answers(answer[1]):
             with suppress(*_LIBRARY_ERRORS):
-                one = fetched(parts)
-                found |= {one.uid: one} if one else {}
+                if one := fetched(parts):
+                    found[one.uid] = together(found[one.uid], one) if one.uid in found else one
         return {uid: found[uid] for uid in uids if uid in found}
 
     def create(self, raw: str) -> None:
