@@ -77,7 +77,9 @@ def _end(journal: Journal, run: Run, newest: bool) -> str:
 
 def runs_text(console: Console, found: Sequence[Summary]) -> None:
     """A table for each account, that of the newest run first."""
-    for account in dict.fromkeys(one.run.account for one in found):
+    for number, account in enumerate(dict.fromkeys(one.run.account for one in found)):
+        if number:
+            console.print()
         say(console, account, "bold")
         table = table_for(console)
         table.collapse_padding = True
@@ -94,7 +96,6 @@ def runs_text(console: Console, found: Sequence[Summary]) -> None:
         for one in mine:
             if words := _to_look_at(one):
                 say(console, f"{one.run.id}: {words}; unpitch runs {one.run.id} tells more.", "yellow")
-        console.print()
 
 
 def _minute(when: datetime) -> str:
