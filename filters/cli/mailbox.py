@@ -224,7 +224,7 @@ def _agreed(out: Console, ask: Callable[[str], bool], count: int, left: int, to:
 
 def _more(left: int, limits: Limits) -> str:
     return (
-        f"{left:,} more were left: at most {limits.max_moves:,} are moved in one run. Run it again for the rest, or lift it with"
+        f"{left:,} more {'was' if left == 1 else 'were'} left: at most {limits.max_moves:,} are moved in one run. Run it again for the rest, or lift it with"
         " --max-moves N."
     )
 
