@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import imaplib
+import json
 import os
 import sqlite3
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import mails
 import pytest
+from hostile import READ_BOMBS, REFUSED_BOMBS, WORKER_BOMBS
 from test_cli import COMMAND, TRUST
 
 from filters import demo
@@ -173,3 +175,53 @@ def test_where_nothing_could_be_moved_there_is_nothing_to_take_back(box: Path, t
     done = shell(tmp_path, f"unpitch clean {box} {' '.join(TRUST)} --yes")
     assert "0 moved to LinkedIn.\n" in done.stdout
     assert len(list((box / "cur").iterdir())) == ADVERTS
+
+
+#: A header by which a mail claims to be the sender's, so that a run must read the whole of it.
+CLAIM = b"X-LinkedIn-Class: INMAIL\r\n"
+#: A mailbox cuts what is longer than a mebibyte, so that its beginning is judged.
+LONG = "a megabyte and a byte"
+#: Bombs that are read, or refused by a cap; and one that only the limit on processor time ends.
+BOMBS = {**REFUSED_BOMBS, **READ_BOMBS, **WORKER_BOMBS}
+
+
+@pytest.fixture(scope="module")
+def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Maildir with every bomb there is, each between two adverts."""
+    root = tmp_path_factory.mktemp("mined") / "box"
+    for name in ("cur", "new", "tmp"):
+        (root / name).mkdir(parents=True)
+    for number, bomb in enumerate(BOMBS.values()):
+        (root / "cur" / f"{number:03}.advert:2,S").write_bytes(mails.mail(number=number))
+        (root / "cur" / f"{number:03}.bomb:2,S").write_bytes(CLAIM + bomb())
+    (root / "cur" / "999.advert:2,S").write_bytes(mails.mail(number=999))
+    return root
+
+
+def test_t8_m7_an_audit_passes_every_bomb_by_and_names_those_it_did_not_read(mined: Path, tmp_path: Path) -> None:
+    done = shell(tmp_path, f"unpitch audit {mined} {' '.join(TRUST)} --format json")
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    assert data["summary"]["messages"] == 2 * len(BOMBS) + 1
+    adverts = {one["key"] for one in data["findings"] if one["promotional"] and one["action"] == "move"}
+    assert adverts == {f"{number:03}.advert" for number in (*range(len(BOMBS)), 999)}
+    unread = {one["key"]: one["reason"] for one in data["summary"]["unreadable"]}
+    bombs = {name: f"{number:03}.bomb" for number, name in enumerate(BOMBS)}
+    refused = [name for name in REFUSED_BOMBS if name != LONG]
+    assert set(unread) == {bombs[name] for name in (*refused, *WORKER_BOMBS)}
+    for name in refused:
+        assert "kept unread" in unread[bombs[name]] or "header block over" in unread[bombs[name]]
+    for name in WORKER_BOMBS:  # a limit, and no clock
+        assert unread[bombs[name]] == "used more than 2 s of processor time"
+    assert {one["key"] for one in data["findings"]} == adverts | {bombs[name] for name in (*READ_BOMBS, LONG)}
+
+
+def test_t8_m7_a_run_moves_the_adverts_between_the_bombs_and_leaves_every_bomb(mined: Path, tmp_path: Path) -> None:
+    before = {path.name: path.stat().st_size for path in (mined / "cur").glob("*.bomb*")}
+    done = shell(tmp_path, f"unpitch clean {mined} {' '.join(TRUST)} --yes --no-brake")
+    assert done.returncode == 0, done.stderr
+    assert in_target(mined) == len(BOMBS) + 1
+    assert {path.name: path.stat().st_size for path in (mined / "cur").iterdir()} == before
+    for number, name in enumerate(BOMBS):
+        if name not in READ_BOMBS and name != LONG:
+            assert f"{number:03}.bomb" in done.stdout + done.stderr

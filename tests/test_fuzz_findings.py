@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from fuzz_targets import TARGETS, WORDS, seeds
 from hostile import cpu_limit
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 #: (target, what went wrong, the smallest input that shows it)
 FINDINGS = [
@@ -45,3 +47,29 @@ def test_each_target_takes_what_it_begins_with(target: str) -> None:
     for data in some[:: max(1, len(some) // 60)]:
         TARGETS[target](data)
         TARGETS[target](data[: len(data) // 2])
+
+
+@st.composite
+def mutated(draw: st.DrawFn, some: list[bytes], words: list[bytes]) -> bytes:
+    """One of `some` with pieces cut out, doubled, swapped, or put in."""
+    raw = draw(st.sampled_from(some))
+    for _ in range(draw(st.integers(1, 8))):
+        start = draw(st.integers(0, len(raw)))
+        end = draw(st.integers(start, min(len(raw), start + 100)))
+        piece = draw(st.sampled_from([b"", raw[start:end] * 2, *words]) | st.binary(max_size=4))
+        raw = raw[:start] + piece + raw[end:]
+    return raw
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_no_mutation_breaks_a_promise(target: str) -> None:
+    """The same targets without atheris: mail, headers, Authentication-Results, folder names, FETCH and other answers, HTML, output."""
+    some = sorted(seeds()[target], key=len)[:200]
+    words = list(WORDS[target])
+
+    @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(mutated(some, words) | st.binary(max_size=200))
+    def check(data: bytes) -> None:
+        TARGETS[target](data)
+
+    check()

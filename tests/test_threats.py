@@ -200,7 +200,9 @@ def test_t14_m5_no_link_of_a_mail_occurs_in_any_output(tmp_path: Path) -> None:
             ["explain", str(tmp_path / "one.eml"), *trust],
             ["clean", str(box), *trust, "--dry-run"],
             ["clean", str(box), *trust, "--yes"],
+            ["runs"],
             ["undo"],
+            ["runs"],
             ["opt-out"],
         )
     ]
