@@ -676,7 +676,7 @@ def test_a_refused_login_says_what_helps(answer: bytes, advice: str) -> None:
 def test_logindisabled_and_letters_beyond_ascii_are_explained_without_sending() -> None:
     disabled: dict[str, Answer] = {"CAPABILITY": b"* CAPABILITY IMAP4rev1 LOGINDISABLED\r\nTAG OK done\r\n"}
     assert "takes no passwords (LOGINDISABLED)" in _login(disabled)
-    assert "only ASCII" in _login(ONLY_LOGIN, password="pässword")
+    assert "only printable ASCII" in _login(ONLY_LOGIN, password="pässword")
     assert "line break" in _login({}, user="ann\r\nA1 X")
     assert "line break" in _login({}, password="a\0b")
 

@@ -38,8 +38,8 @@ from filters.sources.wire import CHANGING, READING, SILENCE_SECONDS, BrokenOffEr
 
 #: A header value that may be searched for (T1): a hostile one cannot leave its quotes.
 SEARCHABLE = re.compile(r"[!#-\[\]-~]{1,250}")
-#: Bytes of a folder name.
-_NAME_CAP = 1_000
+#: Characters of a folder name; of user name and password, which make three bytes each at most, and four of base64 of them.
+_NAME_CAP, _SECRET_CAP = 1_000, 1_000
 
 
 class RejectedError(ServerError):
@@ -107,16 +107,17 @@ class GuardedClient:
 
     def login(self, user: str, password: str) -> None:
         """AUTHENTICATE PLAIN where offered, because LOGIN cannot carry every password (N23). Raises LoginError."""
-        if set("\r\n\0") & set(user + password):
+        if re.search("[\r\n\0\ud800-\udfff]", user + password) or len(user + password) > _SECRET_CAP:
             raise LoginError(
-                "The user name or the password holds a line break or a NUL character; no server takes that."
+                "The user name or the password is far too long, or holds a line break, a NUL, or bytes that are no text; "
+                "no server takes that."
             )
         offered = {one.upper() for one in self._wire.capabilities}
         plain = "AUTH=PLAIN" in offered
         if not plain and "LOGINDISABLED" in offered:
             raise LoginError(f"{self.host} takes no passwords (LOGINDISABLED). {_NO_PASSWORDS}")
-        if not plain and not (user + password).isascii():
-            raise LoginError(f"{self.host} takes only ASCII in user name and password. {_APP_PASSWORD}")
+        if not plain and not re.fullmatch("[ -~]*", user + password):
+            raise LoginError(f"{self.host} takes only printable ASCII in user name and password. {_APP_PASSWORD}")
         with self._asking():
             try:
                 if plain:
