@@ -102,10 +102,10 @@ namespace inbox {{
 
 
 class Dovecot:
-    """One server. Every user name works, with the password "pw" or the one given to `set_password`."""
+    """One server. Every user name works, with the password "pw" or the one given to `set_password`. `more` is configuration."""
 
-    def __init__(self, *, capability: str = "", separator: str = "/", prefix: str = "") -> None:
-        self._capability, self._separator, self._prefix = capability, separator, prefix
+    def __init__(self, *, capability: str = "", separator: str = "/", prefix: str = "", more: str = "") -> None:
+        self._capability, self._separator, self._prefix, self._more = capability, separator, prefix, more
         self._users = itertools.count(1)
 
     def __enter__(self) -> Dovecot:
@@ -143,7 +143,7 @@ class Dovecot:
             password=PASSWORD,
             separator=self._separator,
             prefix=self._prefix,
-            more=f"imap_capability = {self._capability}" if self._capability else "",
+            more=self._more + (f"\nimap_capability = {self._capability}" if self._capability else ""),
             **names,
         )
 
