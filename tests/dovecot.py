@@ -105,7 +105,7 @@ class Dovecot:
     """One server. Every user name works, with the password "pw" or the one given to `set_password`. `more` is configuration."""
 
     def __init__(self, *, capability: str = "", separator: str = "/", prefix: str = "", more: str = "") -> None:
-        self._capability, self._separator, self._prefix, self._more = capability, separator, prefix, more
+        self._capability, self.separator, self.prefix, self._more = capability, separator, prefix, more
         self._users = itertools.count(1)
 
     def __enter__(self) -> Dovecot:
@@ -141,8 +141,8 @@ class Dovecot:
             port=self.port,
             plain_port=self.plain_port,
             password=PASSWORD,
-            separator=self._separator,
-            prefix=self._prefix,
+            separator=self.separator,
+            prefix=self.prefix,
             more=self._more + (f"\nimap_capability = {self._capability}" if self._capability else ""),
             **names,
         )
@@ -233,7 +233,7 @@ class Dovecot:
         found: dict[str, object] = {}
         with self.neighbour(user) as client:
             for line in client.list()[1]:
-                name = line.decode().rpartition(f' "{self._separator}" ')[2]
+                name = line.decode().rpartition(f' "{self.separator}" ')[2]
                 items = "(MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ)"
                 status = client.status(name, items)[1]
                 client.select(name, readonly=True)

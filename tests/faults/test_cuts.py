@@ -1,0 +1,101 @@
+"""The connection is cut after the n-th byte, once or twice, and no mail is lost, doubled or touched (F1 to F3, F25).
+
+A step of its own in .ci/run: `pytest -m faults tests/faults`. scripts/soak does the same for every byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from faults import trial
+from faults.checker import Message, Violation, content, deleted, placing
+from faults.proxy import IN, OUT, Cut
+from faults.trial import KINDS, STRATEGIES, Stage, Tally, double_cuts, single_cuts, wanted
+
+EVERY = 9
+DOUBLE = 300
+
+
+@pytest.fixture(scope="module", params=STRATEGIES)
+def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    if reason := trial.missing(request.param):
+        pytest.skip(reason)
+    with Stage(request.param) as running:
+        yield running
+
+
+def _nothing_found(tally: Tally) -> None:
+    assert tally.cuts > 0
+    assert not tally.found, f"{dict(tally.found)} in {tally.trials} trials:\n" + "\n".join(tally.examples[:5])
+    assert max(tally.reruns) <= 1, tally.reruns
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("direction", [OUT, IN])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cut_costs_nothing(stage: Stage, kind: str, direction: str, part: int) -> None:
+    tally = Tally()
+    for cuts in single_cuts(stage, kind, direction, every=EVERY)[part::4]:
+        tally.add(stage.trial(kind, cuts))
+    _nothing_found(tally)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("seed", range(4))
+def test_two_cuts_cost_nothing(stage: Stage, seed: int) -> None:
+    tally = Tally()
+    for kind, cuts in double_cuts(stage, DOUBLE // len(STRATEGIES) // 4, seed):
+        tally.add(stage.trial(kind, cuts))
+    _nothing_found(tally)
+
+
+# The checker itself, which must be able to find something: these run with all other tests.
+
+
+def _message(number: int, folder: str = "INBOX", *, flags: str = "\\Seen", raw: bytes = b"") -> Message:
+    return Message(folder, 5, number, frozenset(flags.split()), "01-Jan-2026 00:00:00 +0000", raw or wanted(number))
+
+
+def _kinds(found: list[Violation]) -> list[str]:
+    return [one.kind for one in found]
+
+
+def test_the_checker_sees_what_is_lost_and_what_is_there_twice() -> None:
+    before = [_message(1), _message(2)]
+    assert content(before, before) == []
+    assert _kinds(content(before, before[:1])) == ["lost"]
+    assert _kinds(content(before, [*before, _message(1, "Ads")])) == ["duplicated"]
+    assert _kinds(content(before, [_message(1), _message(2, raw=wanted(2) + b"!")])) == ["lost", "duplicated"]
+
+
+def test_the_checker_sees_what_was_touched() -> None:
+    before = [_message(1), _message(2)]
+
+    def ours(one: Message) -> bool:
+        return one.raw == wanted(1)
+
+    after = [_message(1, "Ads"), _message(2)]
+    assert placing(before, after, ours, "Ads") == []
+    assert _kinds(placing(before, before, ours, "Ads")) == ["altered"]
+    assert _kinds(placing(before, [after[0], _message(2, flags="")], ours, "Ads")) == ["foreign"]
+    assert _kinds(deleted(before, [_message(1, flags="\\Deleted \\Seen")], ours)) == ["deleted"]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_one_cut_of_each_kind(strategy: str) -> None:
+    """A taste of the sweep, so that it cannot break unseen between two runs of CI."""
+    if reason := trial.missing(strategy):
+        pytest.skip(reason)
+    with Stage(strategy) as stage:
+        for kind in KINDS:
+            size = stage.sizes[kind]
+            for cut in (
+                Cut(OUT, size[OUT] // 2),
+                Cut(OUT, size[OUT] - 20, True),
+                Cut(IN, size[IN] - 40),
+                Cut(IN, 3, True),
+            ):
+                _nothing_found(stage.trial(kind, [cut]))
