@@ -15,7 +15,7 @@ EXIT_CODES: dict[int, str] = {
     68: "the host name is unknown",
     69: "the server cannot be reached, or lacks what is needed (such as MOVE)",
     70: "a defect in unpitch",
-    73: "the target folder cannot be created",
+    73: "the target folder cannot be created or used, or the mailbox is full",
     74: "writing failed: disk full, or the state folder is read-only",
     75: "another run is busy with this account; try again later",
     76: "the server answered something that cannot be understood, or broke off",
@@ -54,6 +54,22 @@ class ServerError(FiltersError):
         self.exit_code = exit_code
 
 
+class TransientError(ServerError):
+    """The connection is lost, or the server is busy: to look again after a while may help. `wait` is how many seconds the server
+    asked for, 0 when it named none."""
+
+    def __init__(self, message: str, exit_code: int = 76, *, wait: float = 0.0) -> None:
+        super().__init__(message, exit_code)
+        self.wait = wait
+
+
+class QuotaError(ServerError):
+    """The mailbox is full. Nothing was deleted."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, 73)
+
+
 class RefusedError(FiltersError):
     """The server or we ourselves refuse: no MOVE, read-only source, command not allowed in a dry run."""
 
@@ -88,6 +104,10 @@ class LimitError(FiltersError):
     """A limit on what one run may move stopped moves that nobody could be asked about."""
 
     exit_code = 78
+
+
+class TargetGoneError(TargetError):
+    """The target folder was there a moment ago; it can be made again."""
 
 
 class UsageError(FiltersError):

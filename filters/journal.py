@@ -29,11 +29,11 @@ from filters.sources import Place, Target
 _PLAN = """
 INSERT INTO move (run, account, src, src_uidvalidity, src_uid, identity, size, message_id, verdict, evidence, model_sha, sender,
     dst, dst_uidvalidity, dst_uidnext_before, undoes, ts, method, state)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'move', 'planned')
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'planned')
 """
 _RECORD = """
 UPDATE move SET state = ?, reason = ?, ts = ?, dst_uidvalidity = coalesce(?, dst_uidvalidity), dst_uid = ?
-WHERE id = ? AND state IN (?, ?)
+WHERE id = ? AND state IN (SELECT value FROM json_each(?))
 """
 _UNDONE = (
     "UPDATE move SET state = 'undone', ts = ? WHERE id = (SELECT undoes FROM move WHERE id = ?) AND state = 'done'"
@@ -41,10 +41,13 @@ _UNDONE = (
 _KEPT = "SELECT identity FROM kept WHERE account = ?"
 #: Which state may follow which.
 _BEFORE = {
+    "planned": ("sent", "copied"),
     "sent": ("planned",),
-    "done": ("sent",),
-    "vanished": ("sent",),
-    "doubt": ("sent",),
+    "copied": ("sent",),
+    "removing": ("copied", "removing"),
+    "done": ("sent", "copied", "removing"),
+    "vanished": ("sent", "copied"),
+    "doubt": ("planned", "sent", "copied", "removing"),
     "failed": ("planned", "sent"),
 }
 #: States of a move whose outcome is not proven.
@@ -239,24 +242,25 @@ class Journal:
 
     def last_run(self, account: str | None = None) -> Run | None:
         """The last run that moved something, or may have, other than to take it back; whether or not it was taken back."""
-        query = "SELECT DISTINCT run FROM move WHERE undoes IS NULL AND state IN ('sent', 'done', 'undone')"
+        query = "SELECT DISTINCT run FROM move WHERE undoes IS NULL AND state IN ('sent', 'copied', 'removing', 'done', 'undone')"
         moving = {run for (run,) in self._rows(query)}
         return next((run for run in reversed(self.runs(account)) if run.id in moving), None)
 
     # Moves
 
-    def plan(self, run: str, candidates: Iterable[Candidate], target: Target) -> list[Move]:
-        """Write a planned move for each, and give the rows."""
+    def plan(self, run: str, candidates: Iterable[Candidate], target: Target, method: str) -> list[Move]:
+        """Write a planned move for each, by "move" or "copy", and give the rows."""
         with self._writing() as write:
-            return self.reread([write(_PLAN, self._row(run, one, target)).lastrowid or 0 for one in candidates])
+            rows = (self._row(run, one, target, method) for one in candidates)
+            return self.reread([write(_PLAN, row).lastrowid or 0 for row in rows])
 
-    def _row(self, run: str, one: Candidate, target: Target) -> tuple[Any, ...]:
+    def _row(self, run: str, one: Candidate, target: Target, method: str) -> tuple[Any, ...]:
         """In the order of `_PLAN`."""
         place = (one.place.account, one.place.folder, *numbers(one.place.key))
         words = (one.message_id, one.verdict, one.evidence, one.model_sha, one.sender[:_SENDER_CAP])
         texts = [_text(word) for word in words]
         goal = (target.folder, target.uidvalidity, target.uidnext)
-        return (run, *place, one.identity, one.size, *texts, *goal, one.undoes, _written(self._now()))
+        return (run, *place, one.identity, one.size, *texts, *goal, one.undoes, _written(self._now()), method)
 
     def record(self, changes: Sequence[Change]) -> None:
         """New states, all of them or none; on the disk when this returns. A move that takes another back and is done makes that
@@ -264,9 +268,9 @@ class Journal:
         now = _written(self._now())
         with self._writing() as write:
             for change in changes:
-                before = _BEFORE[change.state]
+                before = json.dumps(_BEFORE[change.state])
                 uidvalidity, uid = numbers(change.moved_to.key) if change.moved_to else (None, None)
-                values = (change.state, change.reason, now, uidvalidity, uid, change.id, before[0], before[-1])
+                values = (change.state, change.reason, now, uidvalidity, uid, change.id, before)
                 if write(_RECORD, values).rowcount != 1:
                     raise FiltersError(f"Move {change.id} cannot become {change.state}. This is a defect in unpitch.")
                 if change.state == "done":
@@ -319,8 +323,13 @@ class Journal:
     def open_moves(self, account: str, folder: str) -> list[Move]:
         """Moves out of a folder whose outcome is not proven."""
         return self._moves(
-            "account = ? AND src = ? AND state IN ('planned', 'sent', 'copied', 'removing')", account, folder
+            "account = ? AND src = ? AND state IN (SELECT value FROM json_each(?))", account, folder, json.dumps(OPEN)
         )
+
+    def open_folders(self, account: str) -> list[str]:
+        """Folders out of which there are moves whose outcome is not proven."""
+        query = "SELECT DISTINCT src FROM move WHERE account = ? AND state IN (SELECT value FROM json_each(?))"
+        return [folder for (folder,) in self._rows(query, account, json.dumps(OPEN))]
 
     def arrived(self, account: str, folder: str, identity: str) -> frozenset[Place]:
         """Places in a folder that are known to be those of moved messages with this identity."""

@@ -1,21 +1,23 @@
 """The move that cannot lose mail: journal first, then look again, then move, then proof. And the way back.
 
-Whatever stops a run, and wherever, the journal says afterwards what is proven and what is not ("sent"); `reconcile`, at the
-start of the next run, looks at both folders and proves the rest. Nothing is ever moved twice on a guess.
+Where the server has MOVE, a row of the journal goes planned -> sent -> done. Where it has none, the message is copied, the copy is
+looked at, and then the original is removed: planned -> sent -> copied -> removing -> done. Whatever stops a run, and wherever, the
+journal says afterwards what is proven and what is not; settling looks at both folders and proves the rest, after each lost
+connection and at the start of the next run. Nothing is ever moved twice on a guess.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass
-from itertools import groupby
 
-from filters.errors import NotFoundError
-from filters.journal import Candidate, Change, Journal, Move, numbers
+from filters.errors import NotFoundError, ServerError, TargetGoneError, TransientError
+from filters.journal import Candidate, Change, Journal, Move
+from filters.settling import ATTEMPTS, by_identity, by_target, reconcile, reconcile_all, settle, unclaimed
 from filters.sources import Look, Place, Source, Target
 
-__all__ = ["BUSY", "Candidate", "Left", "Outcome", "move", "reconcile", "undo"]
+__all__ = ["BUSY", "Candidate", "Hold", "Left", "Outcome", "move", "reconcile", "reconcile_all", "undo"]
 
 #: Messages per command and per transaction.
 BATCH = 500
@@ -23,9 +25,10 @@ BATCH = 500
 BUSY = {"\\Deleted": "marked as deleted", "\\Draft": "a draft", "\\Flagged": "flagged", "\\Answered": "answered"}
 #: What hinders a move back: the rest is for whoever asked for it to decide.
 _DELETED = {"\\Deleted": BUSY["\\Deleted"]}
-#: What a look shows of a message that is there but cannot be read just now.
-_UNREADABLE = ""
-_NOTHING = Look("nothing", 0, frozenset())
+_OPEN = "what became of it is not proven yet; the next run looks again"
+
+#: Entered around each batch, so that who is asked to end can finish it first.
+Hold = Callable[[], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +51,14 @@ class Outcome:
         return Outcome(self.moved + other.moved, self.left + other.left)
 
 
-def move(source: Source, journal: Journal, run: str, candidates: Sequence[Candidate], folder: str) -> Outcome:
+def move(
+    source: Source, journal: Journal, run: str, candidates: Sequence[Candidate], folder: str, hold: Hold = nullcontext
+) -> Outcome:
     """Move candidates from the source's folder to `folder`, which is made if it is not there.
 
     Left alone is what has no identity or was taken back once, and what is gone, changed, flagged, answered, a draft or marked as
-    deleted by now. Raises TargetError, RefusedError or WriteError before anything is moved; ServerError when the connection
-    breaks: what was under way then is settled by `reconcile` in the next run.
+    deleted by now. A batch that breaks off is settled and begun again. Raises TargetError, RefusedError or WriteError before anything
+    is moved; ServerError when the server refuses, or is lost for good: what was under way then is settled by the next run.
     """
     kept = journal.kept(source.account)
     unique = {one.place: one for one in candidates}.values()
@@ -61,7 +66,8 @@ def move(source: Source, journal: Journal, run: str, candidates: Sequence[Candid
     ready = [one for one in unique if not _refusal(one, kept)]
     if not ready:
         return Outcome(left=left)
-    return Outcome(left=left) + _carried(source, journal, run, ready, source.prepare(folder), BUSY)
+    delivery = _Delivery(source, journal, run, source.prepare(folder), BUSY, hold)
+    return Outcome(left=left) + delivery.carried(ready)
 
 
 def _refusal(candidate: Candidate, kept: Collection[str]) -> str:
@@ -70,15 +76,76 @@ def _refusal(candidate: Candidate, kept: Collection[str]) -> str:
     return "you took it back once" if candidate.identity in kept else ""
 
 
-def _carried(
-    source: Source, journal: Journal, run: str, candidates: Sequence[Candidate], target: Target, busy: Mapping[str, str]
-) -> Outcome:
-    outcome = Outcome()
-    for start in range(0, len(candidates), BATCH):
-        planned = journal.plan(run, candidates[start : start + BATCH], target)
-        _send(source, journal, _checked(source, journal, planned, busy), target)
-        outcome += _told(journal.reread(row.id for row in planned))
-    return outcome
+@dataclass(slots=True)
+class _Delivery:
+    """Messages on their way to one target."""
+
+    source: Source
+    journal: Journal
+    run: str
+    target: Target
+    busy: Mapping[str, str]
+    hold: Hold
+
+    def carried(self, candidates: Sequence[Candidate]) -> Outcome:
+        outcome = Outcome()
+        for start in range(0, len(candidates), BATCH):
+            with self.hold():
+                batch = candidates[start : start + BATCH]
+                planned = self.journal.plan(self.run, batch, self.target, self.source.method)
+                outcome += self._delivered([row.id for row in planned])
+        return outcome
+
+    def _delivered(self, ids: Sequence[int]) -> Outcome:
+        """Attempts until all rows are settled. After one that broke off, what it did is looked at first (D13)."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                if attempt > 1:
+                    self.source.settle(self.target.folder)
+                    settle(self.source, self.journal, self.journal.reread(ids))
+                self._send(_checked(self.source, self.journal, self._in("planned", ids), self.busy))
+                break
+            except TargetGoneError:
+                if attempt > 1:
+                    raise
+                self.target = self.source.prepare(self.target.folder)
+            except TransientError:
+                if attempt == ATTEMPTS:
+                    raise
+            except ServerError as refusal:
+                self._refused(ids, refusal)
+                raise
+        return _told(self.journal.reread(ids))
+
+    def _refused(self, ids: Sequence[int], refusal: ServerError) -> None:
+        """The server will not do it. What it did all the same is looked at now, while it is there to answer."""
+        with suppress(ServerError):
+            settle(self.source, self.journal, self.journal.reread(ids))
+            self._give_up(ids, str(refusal))
+
+    def _give_up(self, ids: Sequence[int], reason: str) -> None:
+        self.journal.record([Change(row.id, "failed", reason) for row in self._in("planned", ids)])
+
+    def _in(self, state: str, ids: Sequence[int]) -> list[Move]:
+        return [row for row in self.journal.reread(ids) if row.state == state]
+
+    def _send(self, rows: Sequence[Move]) -> None:
+        """From the first record on until the last one the outcome is unknown, and the journal says so."""
+        if not rows:
+            return
+        self.journal.record([Change(row.id, "sent") for row in rows])
+        ids, places = [row.id for row in rows], [row.place for row in rows]
+        copies: Mapping[Place, Place | None] = {}
+        copier = self.source.copier
+        if self.source.method == "copy" and copier:
+            copies = copier.copy(places, self.target)
+        else:
+            moved = self.source.move(places, self.target)
+            self.journal.record(
+                [Change(row.id, "done", moved_to=moved[row.place]) for row in rows if row.place in moved]
+            )
+        settle(self.source, self.journal, self._in("sent", ids), copies)
+        self._give_up(ids, "it could not be moved")
 
 
 def _checked(source: Source, journal: Journal, planned: Sequence[Move], busy: Mapping[str, str]) -> list[Move]:
@@ -98,109 +165,28 @@ def _difference(row: Move, look: Look | None, busy: Mapping[str, str]) -> str:
     return f"it is {' and '.join(states)}" if states else ""
 
 
-def _send(source: Source, journal: Journal, rows: Sequence[Move], target: Target) -> None:
-    """From the first record on until the last one the outcome is unknown, and the journal says so."""
-    if rows:
-        journal.record([Change(row.id, "sent") for row in rows])
-        results = source.move([row.place for row in rows], target)
-        journal.record([_result(row, results) for row in rows])
-
-
-def _result(row: Move, results: Mapping[Place, Place | None]) -> Change:
-    if row.place in results:
-        return Change(row.id, "done", moved_to=results[row.place])
-    return Change(row.id, "failed", "it could not be moved, or was gone by then")
-
-
 def _told(rows: Iterable[Move]) -> Outcome:
     rows = list(rows)
     return Outcome(
         tuple(row for row in rows if row.state == "done"),
-        tuple(Left(row.place, row.message_id, row.reason) for row in rows if row.state != "done"),
+        tuple(Left(row.place, row.message_id, row.reason or _OPEN) for row in rows if row.state != "done"),
     )
-
-
-# --- after a broken-off run
-
-
-def reconcile(source: Source, journal: Journal) -> list[Move]:
-    """Settle what earlier runs left open of moves out of this folder, by looking at both folders; moves nothing.
-
-    Gives the rows as they are now. "doubt" is for a person to decide; a message that is still here can be moved by this run.
-    """
-    rows = journal.open_moves(source.account, source.folder)
-    sent = [row for row in rows if row.state == "sent"]
-    looks = source.look([row.place for row in sent]) if sent else {}
-    changes = [
-        Change(row.id, "failed", "the run broke off before it was moved") for row in rows if row.state == "planned"
-    ]
-    for (folder, identity), group in _grouped(sent):
-        here = [row for row in group if looks.get(row.place, _NOTHING).identity == identity]
-        gone = [row for row in group if row not in here and looks.get(row.place, _NOTHING).identity != _UNREADABLE]
-        found = _unclaimed(source, journal, folder, group)
-        changes += _stayed(here, len(found) > len(gone)) + _went(source, gone, found)
-    journal.record(changes)
-    return journal.reread(row.id for row in rows)
-
-
-def _grouped(rows: Iterable[Move]) -> Iterator[tuple[tuple[str, str], list[Move]]]:
-    """By target and identity: the same message may lie in a folder twice (N25), and only numbers can tell then."""
-
-    def key(row: Move) -> tuple[str, str]:
-        return row.folder, row.identity
-
-    for found, group in groupby(sorted(rows, key=key), key):
-        yield found, list(group)
-
-
-def _unclaimed(source: Source, journal: Journal, folder: str, group: Sequence[Move]) -> list[Place]:
-    """Where in the target the messages of a group may be: neither there before the move, nor known as another one's place."""
-    first = min(group, key=lambda row: row.uidnext_before)
-    found = source.find(folder, first.identity, first.message_id, first.uidnext_before) or source.find(
-        folder, first.identity, first.message_id
-    )
-    arrived = journal.arrived(source.account, folder, first.identity)
-    return [place for place in found if place not in arrived and not _was_there(place, first)]
-
-
-def _was_there(place: Place, row: Move) -> bool:
-    uidvalidity, uid = numbers(place.key)
-    return uidvalidity != 0 and uidvalidity == row.uidvalidity and int(uid) < row.uidnext_before
-
-
-def _stayed(rows: Sequence[Move], twice: bool) -> list[Change]:
-    if twice:
-        return [Change(row.id, "doubt", f"it is here, and in {row.folder} as well") for row in rows]
-    return [Change(row.id, "failed", "it was not moved") for row in rows]
-
-
-def _went(source: Source, rows: Sequence[Move], found: Sequence[Place]) -> list[Change]:
-    """Of messages that are not where they were, with `found` in the target."""
-    if not rows:
-        return []
-    first = rows[0]
-    here = source.find(source.folder, first.identity, first.message_id)
-    if here and not found:
-        return [Change(row.id, "failed", "it was not moved") for row in rows]
-    renumbered = [place for place in here if numbers(place.key)[0] != numbers(first.place.key)[0]]
-    if len(found) == len(rows) and not renumbered:
-        return [Change(row.id, "done", moved_to=place) for row, place in zip(rows, found, strict=True)]
-    if found:
-        return [Change(row.id, "doubt", f"there are {len(found) + len(renumbered)} of it") for row in rows]
-    return [Change(row.id, "vanished", "it is in neither folder: somebody else took it") for row in rows]
 
 
 # --- the way back
 
 
-def undo(open_at: Callable[[str], Source], journal: Journal, run: str, rows: Sequence[Move]) -> Outcome:
+def undo(
+    open_at: Callable[[str], Source], journal: Journal, run: str, rows: Sequence[Move], hold: Hold = nullcontext
+) -> Outcome:
     """Move messages back to where `rows` (of one account) took them from, and remember never to move them again.
 
     `open_at` opens a folder of that account, with leave to change it; it is closed here. `Outcome.moved` holds the moves back.
-    What is not in the target any more, or cannot be told apart there, is left alone and reported. Raises like `move`.
+    What is not in the target any more, or cannot be told apart there, is left alone and reported, with the folder where it is now.
+    Raises like `move`.
     """
     ids = [row.id for row in rows]
-    for folder in {row.place.folder for row in rows if row.state in ("planned", "sent")}:
+    for folder in {row.place.folder for row in rows if row.state in ("planned", "sent", "copied", "removing")}:
         with closing(open_at(folder)) as source:
             reconcile(source, journal)
     outcome = Outcome()
@@ -214,11 +200,11 @@ def undo(open_at: Callable[[str], Source], journal: Journal, run: str, rows: Seq
             continue
         with closing(source):
             reconcile(source, journal)
-            outcome += _back(source, journal, run, journal.reread(group))
+            outcome += _back(source, journal, run, journal.reread(group), hold)
     return outcome
 
 
-def _back(source: Source, journal: Journal, run: str, rows: Sequence[Move]) -> Outcome:
+def _back(source: Source, journal: Journal, run: str, rows: Sequence[Move], hold: Hold) -> Outcome:
     """Take back what lies in the source's folder."""
     done = [row for row in rows if row.state == "done"]
     if done:
@@ -228,7 +214,7 @@ def _back(source: Source, journal: Journal, run: str, rows: Sequence[Move]) -> O
     outcome = _left([row for row in rows if row.id in reasons], reasons)
     for folder in dict.fromkeys(row.place.folder for row in done if row.id in places):
         ready = [_returning(row, places[row.id]) for row in done if row.id in places and row.place.folder == folder]
-        outcome += _carried(source, journal, run, ready, source.prepare(folder), _DELETED)
+        outcome += _Delivery(source, journal, run, source.prepare(folder), _DELETED, hold).carried(ready)
     return outcome
 
 
@@ -248,12 +234,33 @@ def _places(source: Source, journal: Journal, rows: Sequence[Move]) -> tuple[dic
     looks = source.look([row.moved_to for row in rows if row.moved_to])
     known = ((row, row.moved_to, looks.get(row.moved_to)) for row in rows if row.moved_to)
     places = {row.id: place for row, place, look in known if look and look.identity == row.identity}
+    lost: list[Move] = []
     reasons: dict[int, str] = {}
-    for (folder, _), group in _grouped(row for row in rows if row.id not in places):
-        found = _unclaimed(source, journal, folder, group)
-        if len(found) == len(group):
-            places |= {row.id: place for row, place in zip(group, found, strict=True)}
-        else:
-            keys = f"there are {len(found)} of it in {folder}: {', '.join(place.key for place in found)}"
-            reasons |= {row.id: keys if found else f"it is not in {folder} any more" for row in group}
-    return places, reasons
+    for target, group in by_target(row for row in rows if row.id not in places):
+        found = source.find(target.folder, {row.identity: row.message_id for row in group}, target)
+        for identity, alike in by_identity(group):
+            arrived = unclaimed(source, journal, alike, found.get(identity, []))
+            if len(arrived) == len(alike):
+                places |= {row.id: place for row, place in zip(alike, arrived, strict=True)}
+            elif arrived:
+                keys = ", ".join(place.key for place in arrived)
+                reasons |= {row.id: f"there are {len(arrived)} of it in {row.folder}: {keys}" for row in alike}
+            else:
+                lost += alike
+    return places, reasons | _elsewhere(source, lost)
+
+
+def _elsewhere(source: Source, rows: Sequence[Move]) -> dict[int, str]:
+    """In which folders messages are that are not where they were moved to. They are not fetched back: somebody put them there."""
+    sought = {row.identity: row.message_id for row in rows}
+    seen: dict[str, list[str]] = {}
+    for folder in source.folders() if sought else ():
+        if folder != source.folder:
+            for identity in source.find(folder, sought):
+                seen.setdefault(identity, []).append(folder or "the inbox")
+    return {row.id: _now_in(row, seen.get(row.identity, [])) for row in rows}
+
+
+def _now_in(row: Move, folders: Sequence[str]) -> str:
+    now = f"; it is in {' and '.join(folders)} now" if folders else ""
+    return f"it is not in {row.folder} any more{now}"

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -104,9 +104,15 @@ class Source(Protocol):
     """The folder that `scan` reads: "INBOX", a Maildir's "", an mbox file's ""."""
     host: str
     """The IMAP host, to find its Authentication-Results habits by; empty for local sources."""
+    uidvalidity: int
+    """How the folder is numbered now; 0 where messages have no numbers."""
     can_move: bool
     why_not: str
     """When `can_move` is False: one sentence that says why and what to do."""
+    method: str
+    """"move": one step, by `move`. "copy": the server cannot, so that `copier` copies, and removes what was copied."""
+    copier: Copier | None
+    """To finish what left a message in two places; None where that cannot be done, or never happens."""
 
     def scan(self, wanted: Wanted) -> Iterator[Mail | Passed | Unreadable]:
         """All messages of the folder, in its order."""
@@ -122,15 +128,44 @@ class Source(Protocol):
 
     def move(self, places: Sequence[Place], target: Target) -> Mapping[Place, Place | None]:
         """Move, and say where each message went. A value of None: moved, new place unknown. A place that is left out was
-        not moved. Raises ServerError when the outcome is unknown."""
+        not moved. Raises TransientError when the outcome is unknown, and ServerError, TargetGoneError, when the server refused."""
         ...
 
-    def find(self, folder: str, identity: str, message_id: str, uidnext: int = 0) -> list[Place]:
-        """Places in `folder` (from UID `uidnext` on) of the message with this identity."""
+    def find(self, folder: str, sought: Mapping[str, str], since: Target | None = None) -> Mapping[str, list[Place]]:
+        """Places in `folder` of messages, by identity; `sought` gives the Message-ID of each. With `since` only of what came after
+        it, unless the folder was numbered anew since then. What is not found is left out."""
+        ...
+
+    def folders(self) -> list[str]:
+        """Names of the account's folders, without the special ones such as Trash and Sent."""
+        ...
+
+    def settle(self, folder: str) -> None:
+        """After a command that broke off: wait until the server adds nothing to `folder` any more."""
         ...
 
     def close(self) -> None:
         """Let go of connections and files. Never expunges."""
+        ...
+
+
+class Copier(Protocol):
+    """The four steps that make a move where the server has none. Raise like `Source.move`."""
+
+    def copy(self, places: Sequence[Place], target: Target) -> Mapping[Place, Place | None]:
+        """Copy, and say where each copy is. None, or left out: not told."""
+        ...
+
+    def remove(self, places: Sequence[Place]) -> Collection[Place]:
+        """Remove these from the source's folder, and nothing else. Gives those that are still there."""
+        ...
+
+    def restore(self, places: Sequence[Place]) -> None:
+        """Take the mark as deleted off again."""
+        ...
+
+    def mark(self, place: Place, flags: Iterable[str]) -> None:
+        """Give the copy at `place` these flags as well."""
         ...
 
 

@@ -12,7 +12,7 @@ import re
 import socket
 import ssl
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,15 @@ from typing import Any
 
 from imapclient import IMAPClient
 
-from filters.errors import FiltersError, LoginError, NotFoundError, RefusedError, ServerError
+from filters.errors import (
+    FiltersError,
+    LoginError,
+    NotFoundError,
+    QuotaError,
+    RefusedError,
+    ServerError,
+    TransientError,
+)
 from filters.safe_text import REDACTED, safe_text
 from filters.sources.answers import (
     Fetched,
@@ -34,7 +42,7 @@ from filters.sources.answers import (
     together,
     uid_set,
 )
-from filters.sources.wire import CHANGING, READING, SILENCE_SECONDS, BrokenOffError, Wire
+from filters.sources.wire import CHANGING, READING, SILENCE_SECONDS, BrokenOffError, SilentError, Wire
 
 #: A header value that may be searched for (T1): a hostile one cannot leave its quotes.
 SEARCHABLE = re.compile(r"[!#-\[\]-~]{1,250}")
@@ -50,6 +58,14 @@ class RejectedError(ServerError):
         self.code, self.bad = code, bad
 
 
+class BusyServerError(RejectedError, TransientError):
+    """A NO or BAD that says: not now. `wait` is how many seconds the server asked for."""
+
+    def __init__(self, message: str, code: str, bad: bool, wait: float) -> None:
+        super().__init__(message, code, bad)
+        self.wait = wait
+
+
 @dataclass(frozen=True, slots=True)
 class Folder:
     """A line of LIST. `raw` is the name as the server spells it (modified UTF-7), `flags` in lower case."""
@@ -61,7 +77,8 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What SELECT or EXAMINE says of a folder. `sticky`: its UIDs last longer than the session."""
+    """What SELECT or EXAMINE says of a folder. `sticky`: its UIDs last longer than the session; `removable`: messages can be marked
+    as deleted for good (PERMANENTFLAGS)."""
 
     raw: str
     uidvalidity: int
@@ -69,6 +86,7 @@ class Opened:
     exists: int
     writable: bool
     sticky: bool
+    removable: bool
 
 
 class _Library(IMAPClient):  # type: ignore[misc]
@@ -167,7 +185,20 @@ class GuardedClient:
         validity, uidnext = number(found.get(b"UIDVALIDITY")), number(found.get(b"UIDNEXT"))
         if not uidnext:  # Courier tells it by STATUS only (P24)
             uidnext = self.status(raw)[1]
-        return Opened(raw, validity, uidnext, number(found.get(b"EXISTS")), writing, b"UIDNOTSTICKY" not in found)
+        kept = found.get(b"PERMANENTFLAGS")  # not told means all (RFC 3501, 6.3.1)
+        removable = kept is None or b"\\deleted" in {flag.lower() for flag in kept if isinstance(flag, bytes)}
+        exists, sticky = number(found.get(b"EXISTS")), b"UIDNOTSTICKY" not in found
+        return Opened(raw, validity, uidnext, exists, writing, sticky, removable)
+
+    def rights(self, raw: str) -> str:
+        """The letters of what this login may do in a folder (RFC 4314), such as "lrswte"; all of them when the server does not tell."""
+        if "ACL" not in self.capabilities:
+            return ALL_RIGHTS
+        with self._asking():
+            answer = self._wire.myrights(_quoted(_name(raw)))
+            self._library._checkok("myrights", *answer)
+        told = answer[1][-1] if answer[1] else None
+        return told.split()[-1].decode("ascii", "replace") if isinstance(told, bytes) and told.split() else ""
 
     def search(self, first: int, last: int, message_id: str = "") -> list[int]:
         """The UIDs that exist from `first` to `last`, sorted; with `message_id` those whose Message-ID holds it (a hint only,
@@ -221,14 +252,50 @@ class GuardedClient:
 
         A UID that is not in the answer may have been moved all the same, or not (P6, P8).
         """
+        return self._transferred(self._library.move, uids, raw)
+
+    def copy(self, uids: Sequence[int], raw: str) -> tuple[int, dict[int, int]]:
+        """UID COPY. Answers like `move`."""
+        return self._transferred(self._library.copy, uids, raw)
+
+    def _transferred(
+        self, command: Callable[[str, str], Any], uids: Sequence[int], raw: str
+    ) -> tuple[int, dict[int, int]]:
         asked = uid_set(uids)
-        self._wire.silence = SILENCE_SECONDS + len(uids)  # some servers take long for each one (N6)
+        with self._patient(len(uids)), self._asking():
+            command(asked, _name(raw))
+            return copied(self._wire.untagged_responses.get("COPYUID", []), frozenset(uids))
+
+    def store(self, uids: Sequence[int], sign: str, flags: Iterable[str]) -> None:
+        """UID STORE: add ("+") or take off ("-") system flags. Answers of the server about flags are not believed (IC4)."""
+        asked = uid_set(uids)
+        with self._patient(len(uids)), self._asking():
+            answer = self._wire.uid("STORE", asked, f"{sign}FLAGS.SILENT", f"({' '.join(sorted(flags))})")
+            self._library._checkok("store", *answer)
+
+    def uid_expunge(self, uids: Sequence[int]) -> None:
+        """UID EXPUNGE (RFC 4315): removes what is marked as deleted and among these UIDs, and nothing else (P10)."""
+        asked = uid_set(uids)
+        with self._patient(len(uids)), self._asking():
+            self._library.uid_expunge(asked)
+
+    @contextmanager
+    def _patient(self, count: int) -> Iterator[None]:
+        """Some servers take long for each message (N6)."""
+        self._wire.silence = SILENCE_SECONDS + count
         try:
-            with self._asking():
-                self._library.move(asked, _name(raw))
-                return copied(self._wire.untagged_responses.get("COPYUID", []), frozenset(uids))
+            yield
         finally:
             self._wire.silence = SILENCE_SECONDS
+
+    def heard(self) -> list[str]:
+        """Warnings that came with the answer to the last command: texts of ALERT, and that the server slows us down or is nearly
+        full."""
+        untagged = self._wire.untagged_responses
+        alerts = [line for line in untagged.get("OK", []) if isinstance(line, bytes) and line.startswith(b"[ALERT]")]
+        return [f"{self.host}{_says(line)}" for line in alerts] + [
+            f"{self.host} {text}" for code, text in _WARNINGS if code in untagged
+        ]
 
     def logout(self) -> None:
         """LOGOUT, never CLOSE, which would expunge (D2). Never raises."""
@@ -266,7 +333,7 @@ class GuardedClient:
 
     def _ours(self, error: Exception) -> ServerError:
         if isinstance(error, TimeoutError):
-            return ServerError(f"{self.host} did not answer in time. Try again later.")
+            return SilentError(f"{self.host} did not answer in time. Try again later.")
         if isinstance(error, OSError | imaplib.IMAP4.abort):
             bye = self._wire.untagged_responses.get("BYE", [b""])[-1]
             return BrokenOffError(f"{self.host} broke off the connection{_says(bye)}. Try again later.")
@@ -274,14 +341,43 @@ class GuardedClient:
         if not reply:
             return BrokenOffError(f"{self.host} answered something that cannot be understood.")
         text = reply["no"] or reply["bad"] or ""
-        code = re.match(r"\[([A-Z-]+)", text)
-        return RejectedError(f"{self.host} refused{_says(text)}.", code[1] if code else "", reply["no"] is None)
+        match = re.match(r"\[([A-Z-]+)", text)
+        return self._rejection(text, match[1] if match else "", reply["no"] is None)
+
+    def _rejection(self, text: str, code: str, bad: bool) -> ServerError:
+        """What a NO or BAD means (imap.md 2.4)."""
+        says = f"{self.host} refused{_says(text)}."
+        wait = _BACKOFF.search(text)
+        if wait or code in _BUSY:
+            return BusyServerError(says, code, bad, int(wait[1]) / 1000 if wait else 0.0)
+        if code in ("EXPIRED", "AUTHENTICATIONFAILED"):
+            self._shut()
+            return BrokenOffError(f"{self.host} ended the login{_says(text)}.")
+        if code == "OVERQUOTA":
+            return QuotaError(
+                f"{self.host} says that a quota is used up{_says(text)}. Make room in the mailbox, or go on tomorrow where the "
+                "provider limits the traffic of a day."
+            )
+        return RejectedError(says, code, bad)
 
 
 #: What imapclient and imaplib raise for odd answers (IC5), besides what they document.
 _LIBRARY_ERRORS = (imaplib.IMAP4.error, OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 #: How imapclient and imaplib word a NO and a BAD.
 _REPLY = re.compile(r"(?s)\S+ failed: (?P<no>.*)|\S+ command error: BAD \[b['\"](?P<bad>.*)['\"]\]")
+
+
+#: A refusal for now only, so that looking again and going on may help.
+_BUSY = frozenset({"EXPUNGEISSUED", "INUSE", "SERVERBUG", "UNAVAILABLE"})
+#: Exchange names a wait in a BAD (N4).
+_BACKOFF = re.compile(r"(?i)throttled.{0,80}?backoff time: (\d{1,9}) milliseconds")
+#: Codes of an OK that is a success and a warning.
+_WARNINGS = (
+    ("THROTTLED", "slows us down: too much was asked for. What is left to do takes longer."),
+    ("OVERQUOTA", "says that the mailbox is over its quota."),
+)
+#: Every right of RFC 4314.
+ALL_RIGHTS = "lrswipkxtea"
 
 
 def _name(raw: str) -> str:
@@ -324,7 +420,7 @@ def _connecting(host: str, port: int) -> Iterator[None]:
             "Check the host name; for a server of your own give its certificate authority with --ca-file."
         ) from None
     except (socket.gaierror, UnicodeError):
-        raise ServerError(
+        raise TransientError(
             f"The host {safe_text(host)} is unknown. Check its name, and whether you are online.", 68
         ) from None
     except ssl.SSLError:
@@ -334,12 +430,12 @@ def _connecting(host: str, port: int) -> Iterator[None]:
         ) from None
     except OSError as error:
         why = "no answer in time" if isinstance(error, TimeoutError) else safe_text(error.strerror or "no connection")
-        raise ServerError(
+        raise TransientError(
             f"{where} cannot be reached: {why}. Check host and port, and whether you are online.", 69
         ) from None
     except _LIBRARY_ERRORS as error:
         greeting = error.args[0] if error.args and isinstance(error.args[0], bytes) else b""
-        raise ServerError(f"{where} did not greet as an IMAP server does{_says(greeting)}.") from None
+        raise TransientError(f"{where} did not greet as an IMAP server does{_says(greeting)}.") from None
 
 
 _APP_PASSWORD = "Make an app password in the security settings of your mail account, and use that one."  # noqa: S105
@@ -362,7 +458,7 @@ def _login_error(host: str, error: imaplib.IMAP4.error, secrets: Iterable[str]) 
     for secret in filter(None, secrets):
         text = text.replace(secret, REDACTED)
     if _LATER.search(text):
-        return ServerError(f"{host} cannot let anybody in now{_says(text)}. Try again later.", 69)
+        return TransientError(f"{host} cannot let anybody in now{_says(text)}. Try again later.", 69)
     advice = next((advice for sign, advice in _ADVICE if sign in text.lower()), "")
     if not advice and re.fullmatch(r"LOGIN failed\.?|AUTHENTICATE failed\.?", text):  # Microsoft's words
         advice = f"If this is a Microsoft account: {_NO_PASSWORDS}"

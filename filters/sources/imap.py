@@ -1,19 +1,18 @@
-"""An IMAP folder as a source: reading never marks anything, and moving is UID MOVE and nothing else."""
+"""An IMAP folder as a source: reading never marks anything; what is changed, and how, stands in `changing`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from functools import cache, partial
-from itertools import islice
+from functools import partial
 from pathlib import Path
 
-from filters.errors import NotFoundError, RefusedError, ServerError, TargetError
+from filters.errors import NotFoundError, RefusedError, ServerError
 from filters.safe_text import safe_text
 from filters.sources import (
     HEADER_CAP,
     MESSAGE_CAP,
+    Copier,
     Look,
     Mail,
     Passed,
@@ -24,10 +23,13 @@ from filters.sources import (
     identity_of,
 )
 from filters.sources.answers import Fetched
+from filters.sources.changing import Changer, batches, uids_of
 from filters.sources.files import message_id_of
+from filters.sources.folders import Folders
 from filters.sources.guarded import SEARCHABLE, Folder, GuardedClient, Opened, RejectedError
-from filters.sources.location import ImapLocation, decoded, encoded, parse_url
-from filters.sources.session import Session
+from filters.sources.location import ImapLocation, parse_url
+from filters.sources.patience import Patience
+from filters.sources.session import Session, renewable
 from filters.sources.wire import BrokenOffError
 
 #: UIDs per SEARCH: a longer answer than 1,000,000 bytes would be refused (N30), and 80,000 UIDs fit into that.
@@ -36,42 +38,52 @@ _WINDOW, _WINDOW_MAX = 10_000, 80_000
 _BATCH = 500
 #: Messages and bytes per FETCH of whole messages.
 _BODIES, _BODY_BYTES = 20, 8 * 1_048_576
-_SPECIAL = frozenset({"\\all", "\\drafts", "\\junk", "\\sent", "\\trash"})
-_ABSENT = frozenset({"\\noselect", "\\nonexistent"})
+#: So many messages are rather looked at one by one than searched for.
+_FEW = 2_000
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 _PENDING = "pending: the server sent no usable text for it"
 
 
-def open_imap(url: str, password: Callable[[str], str], *, changes: bool, ca_file: Path | None = None) -> ImapSource:
-    """Connect, log in, and open the folder of an IMAP URL. `password` gets the printable account, and is called once, when the
-    server is reached and its certificate is good.
+def open_imap(
+    url: str,
+    password: Callable[[str], str],
+    *,
+    changes: bool,
+    ca_file: Path | None = None,
+    patience: Patience = Patience(),  # noqa: B008 (frozen)
+) -> ImapSource:
+    """Connect, log in, and open the folder of an IMAP URL. `password` gets the printable account, and is called when the server is
+    reached and its certificate is good; once more if the server refuses in mid-run what it took before.
 
     Raises UsageError, ServerError, LoginError or NotFoundError.
     """
     location = parse_url(url)
-    ask = cache(password)
+    logging_in = renewable(password, location.account)
 
     def connect() -> GuardedClient:
-        tls, starttls = location.scheme != "imap", location.scheme == "imap+starttls"
-        client = GuardedClient(
-            location.host, location.port, tls=tls, starttls=starttls, changes=changes, ca_file=ca_file
-        )
-        try:
-            client.login(location.user, ask(location.account))
-        except BaseException:
-            client.logout()
-            raise
-        return client
+        def log_in(secret: str) -> GuardedClient:
+            tls, starttls = location.scheme != "imap", location.scheme == "imap+starttls"
+            client = GuardedClient(
+                location.host, location.port, tls=tls, starttls=starttls, changes=changes, ca_file=ca_file
+            )
+            try:
+                client.login(location.user, secret)
+            except BaseException:
+                client.logout()
+                raise
+            return client
 
-    return ImapSource(location, connect, changes=changes)
+        return logging_in(log_in)
+
+    return ImapSource(location, Session(connect, patience), changes=changes)
 
 
 class ImapSource:
     """One folder of an IMAP account; a `Source`. `can_move` is False when opened without `changes`."""
 
-    def __init__(self, location: ImapLocation, connect: Callable[[], GuardedClient], *, changes: bool) -> None:
+    def __init__(self, location: ImapLocation, session: Session, *, changes: bool) -> None:
         self.account, self.host = location.account, location.host
-        self._session = Session(connect)
+        self._session = session
         try:
             self._open(location.folder, changes)
         except BaseException:
@@ -80,71 +92,43 @@ class ImapSource:
 
     def _open(self, folder: str, changes: bool) -> None:
         session, capabilities = self._session, self._session.client.capabilities
-        self._prefix, self._delimiter = session.client.namespace()
-        found = self._existing(folder)
+        self._folders = Folders(session, self.account)
+        found = self._folders.find(folder)
         if not found:
-            raise NotFoundError(self._not_found(folder))
-        session.home, self.folder = found.raw, decoded(found.raw)
-        self._raws = {self.folder: found.raw}
+            raise NotFoundError(self._folders.missing(folder))
+        session.home, self.folder = found.raw, self._folders.remember(found)
         try:
             opened = session.enter(found.raw)
         except RejectedError as error:
             raise NotFoundError(f"The folder {safe_text(self.folder)} cannot be opened: {error}") from None
-        session.validity = opened.uidvalidity
+        session.validity = self.uidvalidity = opened.uidvalidity
         self._batch = min(
             [_BATCH, *(int(one[13:]) for one in capabilities if re.fullmatch(r"MESSAGELIMIT=[1-9]\d{0,8}", one))]
         )
         self._ids = " EMAILID" if "OBJECTID" in capabilities else " X-GM-MSGID" if "X-GM-EXT-1" in capabilities else ""
         self.why_not = self._hindrance(found, opened, changes)
         self.can_move = not self.why_not
+        self._changer = Changer(session, self._folders, self.account, self._batch)
+        self.method = "move" if "MOVE" in capabilities else "copy"
+        self.copier: Copier | None = self._changer if self.can_move and "UIDPLUS" in capabilities else None
 
     def _hindrance(self, found: Folder, opened: Opened, changes: bool) -> str:
+        """Why nothing can be moved out of the folder, seen before the first command that changes anything."""
         folder = safe_text(self.folder)
-        if "MOVE" not in self._session.client.capabilities:
+        if not {"MOVE", "UIDPLUS"} & self._session.client.capabilities:
             return (
-                f"{self.host} lacks MOVE (RFC 6851), and unpitch moves in no other way yet; a later version will copy with a "
-                "journal. Nothing was moved; you can still audit."
+                f"{self.host} has neither MOVE (RFC 6851) nor UIDPLUS (RFC 4315). Without one of them a move can remove mail that "
+                "somebody else marked as deleted, or leave mail twice. Nothing was moved; you can still audit."
             )
-        if found.flags & _SPECIAL:
-            return f"{folder} is a special folder ({', '.join(sorted(found.flags & _SPECIAL))}); mail is not moved out of it."
+        if special := self._folders.special(found):
+            return f"{folder} is a special folder ({special}); mail is not moved out of it."
         if not opened.uidvalidity or not opened.sticky:
             return f"{self.host} does not keep the numbers of messages in {folder}, so a move could not be proven or undone."
-        if changes and not opened.writable:
+        if not changes:
+            return f"{folder} was opened for reading only."
+        if not opened.writable or not opened.removable or self._folders.lacks_out(found):
             return f"{folder} is read-only for this login. Ask for the rights, or choose another folder."
-        return "" if changes else f"{folder} was opened for reading only."
-
-    # Folders: as the user types them, and as the server spells them (D8)
-
-    def _spellings(self, folder: str) -> list[str]:
-        if folder.upper() == "INBOX":
-            return ["INBOX"]
-        levels = folder.replace("/", self._delimiter) if self._delimiter else folder
-        names = [encoded(levels), *([levels] if levels.isascii() and "&" in levels else [])]
-        return names + [self._prefix + name for name in names if self._prefix and not name.startswith(self._prefix)]
-
-    def _existing(self, folder: str) -> Folder | None:
-        for raw in self._spellings(folder):
-            if raw == "INBOX":
-                return Folder(raw, frozenset(), self._delimiter)
-            for found in self._session.ask("", partial(GuardedClient.folders, pattern=raw)):
-                if found.raw == raw and not found.flags & _ABSENT:
-                    return found
-        return None
-
-    def _not_found(self, folder: str) -> str:
-        folders = self._session.ask("", partial(GuardedClient.folders, pattern="*"))
-        names = [safe_text(decoded(one.raw), 40) for one in folders if not one.flags & _ABSENT]
-        some = f" There are: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}." if names else ""
-        return f"There is no folder {safe_text(folder)} at {self.account}.{some}"
-
-    def _raw_of(self, folder: str) -> str:
-        """How the server spells a folder; "" when there is none."""
-        if folder not in self._raws:
-            found = self._existing(folder)
-            if not found:
-                return ""
-            self._raws[folder] = found.raw
-        return self._raws[folder]
+        return ""
 
     # Reading
 
@@ -153,7 +137,7 @@ class ImapSource:
         fields = " ".join(name.upper() for name in wanted.fields)
         items = f"UID RFC822.SIZE BODY.PEEK[HEADER.FIELDS ({fields})]<0.4096>"
         for uids in self._windows():
-            for batch in _batches(uids, self._batch):
+            for batch in batches(uids, self._batch):
                 candidates, passed = self._candidates(batch, items, wanted.test)
                 if passed:
                     yield Passed(passed)
@@ -216,7 +200,7 @@ class ImapSource:
             if isinstance(error, RejectedError):
                 if error.bad:
                     raise
-                self._session.lose_patience(error)
+                self._session.failed(error)
             if len(uids) == 1:
                 return {uids[0]: str(error)}
             half = len(uids) // 2
@@ -230,29 +214,37 @@ class ImapSource:
             opened = self._entered(folder)
             if not opened:
                 continue
-            uids = _uids_of(places, folder, opened.uidvalidity)
-            for batch in _batches(sorted(uids), self._batch):
+            uids = uids_of(places, folder, opened.uidvalidity)
+            for batch in batches(sorted(uids), self._batch):
                 looks |= {uids[uid]: _look(found) for uid, found in self._heads(opened.raw, batch).items()}
         return looks
 
-    def find(self, folder: str, identity: str, message_id: str, uidnext: int = 0) -> list[Place]:
-        """Asks the server for the Message-ID. Where that finds nothing among new mail, looks at all of the new mail, because
-        some servers answer nothing to such a question (P17)."""
+    def find(self, folder: str, sought: Mapping[str, str], since: Target | None = None) -> Mapping[str, list[Place]]:
+        """Looks at all messages where they are few; else asks the server for each Message-ID."""
         opened = self._entered(folder)
-        first, last = max(uidnext, 1), opened.uidnext - 1 if opened else 0
-        if not opened or not identity or first > last:
-            return []
-        uids: list[int] = []
-        if SEARCHABLE.fullmatch(message_id):
-            uids = self._search(opened.raw, first, last, message_id)
-        if not uids and uidnext and last - first < _WINDOW:
-            uids = self._search(opened.raw, first, last)
-        return [
-            self._place(folder, opened.uidvalidity, uid)
-            for batch in _batches(uids, self._batch)
-            for uid, found in self._heads(opened.raw, batch).items()
-            if isinstance(found, Fetched) and identity == _identity(found)
-        ]
+        first = since.uidnext if since and opened and since.uidvalidity == opened.uidvalidity else 1
+        last = opened.uidnext - 1 if opened else 0
+        if not opened or not sought or first > last:
+            return {}
+        uids = self._search(opened.raw, first, last) if min(opened.exists, last - first) < _FEW else None
+        if uids is None:
+            hits = (self._search(opened.raw, first, last, one) for one in sought.values() if SEARCHABLE.fullmatch(one))
+            uids = sorted({uid for some in hits for uid in some})
+        found: dict[str, list[Place]] = {}
+        for batch in batches(uids, self._batch):
+            for uid, head in self._heads(opened.raw, batch).items():
+                if isinstance(head, Fetched) and (identity := _identity(head)) in sought:
+                    found.setdefault(identity, []).append(self._place(folder, opened.uidvalidity, uid))
+        return found
+
+    def folders(self) -> list[str]:
+        """As people type them."""
+        return self._folders.usual()
+
+    def settle(self, folder: str) -> None:
+        """Until its next UID stands still."""
+        if raw := self._folders.raw_of(folder):
+            self._session.settle(raw)
 
     def _search(self, raw: str, first: int, last: int, message_id: str = "") -> list[int]:
         return self._session.ask(raw, partial(GuardedClient.search, first=first, last=last, message_id=message_id))
@@ -263,12 +255,12 @@ class ImapSource:
 
     def _entered(self, folder: str) -> Opened | None:
         """Open a folder anew; None when there is none of that name (any more)."""
-        raw = self._raw_of(folder)
+        raw = self._folders.raw_of(folder)
         try:
             return self._session.enter(raw) if raw else None
         except RejectedError:
-            del self._raws[folder]
-            if self._raw_of(folder):
+            self._folders.forget(folder)
+            if self._folders.raw_of(folder):
                 raise
             return None
 
@@ -278,88 +270,13 @@ class ImapSource:
         """CREATE and SUBSCRIBE if there is no such folder; in any case its STATUS must be OK (D10)."""
         if not self.can_move:
             raise RefusedError(self.why_not)
-        folder, shown = folder.strip("/"), safe_text(folder)
-        if not folder:
-            raise TargetError("The folder to move to has no name. Give one, such as News/Ads.")
-        try:
-            found = self._existing(folder) or self._created(folder)
-            if found.raw == self._session.home:
-                raise TargetError(f"Mail cannot be moved from {shown} to {shown}. Choose another folder.")
-            if found.flags & _SPECIAL:
-                raise TargetError(
-                    f"{shown} is a special folder, which servers treat in ways of their own. Choose another folder."
-                )
-            validity, uidnext = self._session.ask("", partial(GuardedClient.status, raw=found.raw))
-        except RejectedError as error:
-            raise TargetError(f"The folder {shown} cannot be used: {error} Choose another one.") from None
-        if not validity or not uidnext:
-            raise TargetError(f"{self.host} keeps no numbers of messages in {shown}. Choose another folder.")
-        self._raws[decoded(found.raw)] = found.raw
-        return Target(decoded(found.raw), validity, uidnext)
-
-    def _created(self, folder: str) -> Folder:
-        name = encoded(folder.replace("/", self._delimiter) if self._delimiter else folder)
-        names = [name if name.startswith(self._prefix) else self._prefix + name]
-        if not self._prefix and self._delimiter:
-            names.append(f"INBOX{self._delimiter}{name}")  # where nobody tells the prefix (N20)
-        session = self._session
-        for raw in names:
-            try:
-                session.alive().create(raw)
-            except RejectedError as error:
-                refusal = error
-                with suppress(RejectedError):  # NO may mean that it is there (P12)
-                    session.client.status(raw)
-                    return Folder(raw, frozenset(), self._delimiter)
-            else:
-                with suppress(RejectedError):
-                    session.client.subscribe(raw)
-                return Folder(raw, frozenset(), self._delimiter)
-        raise refusal
+        return self._folders.target(folder, self._session.home)
 
     def move(self, places: Sequence[Place], target: Target) -> Mapping[Place, Place | None]:
-        """UID MOVE. Any error means that the outcome is unknown: look and find tell (D13)."""
+        """UID MOVE."""
         if not self.can_move:
             raise RefusedError(self.why_not)
-        raw = self._raw_of(target.folder)
-        if not raw or raw == self._session.home:
-            raise TargetError(f"The folder {safe_text(target.folder)} is gone. Nothing was moved.")
-        uids = _uids_of(places, self.folder, self._session.validity)
-        self._session.at(self._session.home)
-        moved: dict[Place, Place | None] = {}
-        for batch in _batches(sorted(uids), self._batch):
-            moved |= {uids[uid]: place for uid, place in sorted(self._moved(batch, raw, target).items())}
-        return moved
-
-    def _moved(self, uids: Sequence[int], raw: str, target: Target, *, again: bool = True) -> dict[int, Place | None]:
-        try:
-            validity, copies = self._session.client.move(uids, raw)
-        except RejectedError as error:
-            return self._moved_otherwise(error, uids, raw, target, again)
-        if validity != target.uidvalidity:
-            copies = {}
-        # OK without COPYUID may mean that nothing was moved (P6): what is still there was not
-        unknown = [uid for uid in uids if uid not in copies]
-        existing = partial(GuardedClient.existing, uids=unknown)
-        there = self._session.ask(self._session.home, existing) if unknown else set()
-        moved: dict[int, Place | None] = {uid: self._place(target.folder, validity, new) for uid, new in copies.items()}
-        return moved | {uid: None for uid in unknown if uid not in there}
-
-    def _moved_otherwise(
-        self, error: RejectedError, uids: Sequence[int], raw: str, target: Target, again: bool
-    ) -> dict[int, Place | None]:
-        """After a refusal that moved nothing and can be helped. Raises the others."""
-        if error.code in ("LIMIT", "MESSAGELIMIT") and len(uids) > 1:
-            half = len(uids) // 2
-            return self._moved(uids[:half], raw, target) | self._moved(uids[half:], raw, target)
-        if error.code == "EXPUNGEISSUED" and again:  # one of them is gone, and so none was moved (P7)
-            self._session.enter(self._session.home)
-            there = self._session.ask(self._session.home, partial(GuardedClient.existing, uids=uids))
-            return self._moved(sorted(there), raw, target, again=False) if there else {}
-        if error.code == "TRYCREATE":
-            self._raws.pop(target.folder, None)
-            raise TargetError(f"The folder {safe_text(target.folder)} is gone. Nothing was moved; try again.") from None
-        raise error
+        return self._changer.move(places, target)
 
     def close(self) -> None:
         """LOGOUT."""
@@ -367,16 +284,6 @@ class ImapSource:
 
     def _place(self, folder: str, validity: int, uid: int) -> Place:
         return Place(self.account, folder, f"{validity}:{uid}")
-
-
-def _uids_of(places: Iterable[Place], folder: str, validity: int) -> dict[int, Place]:
-    """The UIDs of those places that are in this folder as it is numbered now."""
-    found: dict[int, Place] = {}
-    for place in places:
-        match = re.fullmatch(r"(\d{1,10}):(\d{1,10})", place.key, re.ASCII)
-        if match and place.folder == folder and int(match[1]) == validity and int(match[2]):
-            found[int(match[2])] = place
-    return found
 
 
 def _mail(place: Place, found: Fetched) -> Mail | Unreadable:
@@ -396,12 +303,6 @@ def _identity(found: Fetched) -> str:
     """The best identity there is (P25), but none without a Message-ID."""
     message_id = message_id_of(found.body or b"")
     return found.server_id or identity_of(found.body or b"", message_id) if message_id else ""
-
-
-def _batches(uids: Iterable[int], most: int) -> Iterator[list[int]]:
-    rest = iter(uids)
-    while batch := list(islice(rest, most)):
-        yield batch
 
 
 def _chunks(candidates: Iterable[tuple[int, int | str]]) -> Iterator[list[tuple[int, int | str]]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from filters.errors import InputError, NotFoundError, RefusedError
-from filters.sources import MESSAGE_CAP, Look, Mail, Passed, Place, Source, Target, Unreadable, Wanted, mbox
+from filters.sources import MESSAGE_CAP, Copier, Look, Mail, Passed, Place, Source, Target, Unreadable, Wanted, mbox
 from filters.sources.files import Opener, open_file, printable, reason, screened
 from filters.sources.maildir import is_maildir, open_maildir
 
@@ -58,6 +58,9 @@ class ReadOnly:
     folder: str = ""
     host: str = ""
     can_move: bool = False
+    uidvalidity: int = 0
+    method: str = "move"
+    copier: Copier | None = None
 
     def scan(self, wanted: Wanted) -> Iterator[Mail | Passed | Unreadable]:
         """All messages, in the order of the file or of the paths."""
@@ -76,7 +79,15 @@ class ReadOnly:
         """Refuses."""
         self._refuse()
 
-    def find(self, folder: str, identity: str, message_id: str, uidnext: int = 0) -> list[Place]:
+    def find(self, folder: str, sought: Mapping[str, str], since: Target | None = None) -> Mapping[str, list[Place]]:
+        """Refuses."""
+        self._refuse()
+
+    def folders(self) -> list[str]:
+        """Refuses."""
+        self._refuse()
+
+    def settle(self, folder: str) -> None:
         """Refuses."""
         self._refuse()
 

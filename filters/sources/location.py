@@ -14,6 +14,13 @@ _SHAPE = "An IMAP location looks like imaps://user@host/Folder, or imaps://user@
 #: How an IMAP location begins. STARTTLS is spoken where it is asked for, and nowhere else (D4).
 SCHEMES = ("imaps://", "imap+starttls://", "imap://")
 
+#: What special folders are commonly called, for where nobody tells (no SPECIAL-USE, RFC 6154: Courier, Exchange, Maildirs).
+USUAL_SPECIAL = frozenset(
+    "Trash,Deleted Items,Deleted Messages,Sent,Sent Items,Sent Messages,Sent Mail,Drafts,Draft,Junk,Junk E-mail,Spam".lower().split(
+        ","
+    )
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ImapLocation:

@@ -17,9 +17,9 @@ from typing import BinaryIO
 
 from filters.errors import NotFoundError, RefusedError, ServerError, TargetError, UsageError, WriteError
 from filters.safe_text import safe_text
-from filters.sources import Look, Mail, Passed, Place, Target, Unreadable, Wanted
+from filters.sources import Copier, Look, Mail, Passed, Place, Target, Unreadable, Wanted
 from filters.sources.files import look_at, open_file, printable, reason, screened
-from filters.sources.location import encoded
+from filters.sources.location import USUAL_SPECIAL, decoded, encoded
 
 #: Where messages lie. In this order nothing is missed when a client takes a message out of new/ while we list.
 _SUBFOLDERS = ("new", "cur")
@@ -58,6 +58,9 @@ class Maildir:
     can_move: bool
     why_not: str
     host: str = ""
+    uidvalidity: int = 0
+    method: str = "move"
+    copier: Copier | None = None
     _identities: dict[Place, str] = field(default_factory=dict)
 
     # Reading
@@ -89,15 +92,27 @@ class Maildir:
                     looks[place] = Look("", -1, frozenset())
         return looks
 
-    def find(self, folder: str, identity: str, message_id: str, uidnext: int = 0) -> list[Place]:
+    def find(self, folder: str, sought: Mapping[str, str], since: Target | None = None) -> Mapping[str, list[Place]]:
         """Looks at every message of the folder, once per source: what lies under a unique name never changes."""
         try:
             name = self._name(self._directory(folder))
-            files = self._listed(name) if identity else {}
+            files = self._listed(name) if sought else {}
         except (TargetError, NotFoundError):
-            return []
-        places = {self._place(name, key): path for key, path in files.items()}
-        return [place for place, path in places.items() if self._identity(place, path) == identity]
+            return {}
+        found: dict[str, list[Place]] = {}
+        for key, path in files.items():
+            place = self._place(name, key)
+            if (identity := self._identity(place, path)) in sought:
+                found.setdefault(identity, []).append(place)
+        return found
+
+    def folders(self) -> list[str]:
+        """The root, and the subfolders of Maildir++ but those that are special by name."""
+        names = (path.name[1:] for path in sorted(Path(self.account).glob(".*")) if is_maildir(path))
+        return ["", *(decoded(name) for name in names if name.lower() not in USUAL_SPECIAL)]
+
+    def settle(self, folder: str) -> None:
+        """A rename is over when it is over."""
 
     def _identity(self, place: Place, path: Path) -> str:
         if place not in self._identities:

@@ -10,19 +10,26 @@ from urllib.parse import quote
 from filters.sources import Source
 from filters.sources.local import open_local
 from filters.sources.location import SCHEMES
+from filters.sources.patience import Patience
 
 
 def open_source(
-    location: str, password: Callable[[str], str], *, changes: bool, ca_file: Path | None, stdin: BinaryIO
+    location: str,
+    password: Callable[[str], str],
+    *,
+    changes: bool,
+    ca_file: Path | None,
+    stdin: BinaryIO,
+    patience: Patience = Patience(),  # noqa: B008 (frozen)
 ) -> Source:
     """Open a location: an IMAP URL, a path, or "-" for `stdin`. Without `changes` nothing at all can be changed.
 
-    `password` gets the printable account and is called only for IMAP.
+    `password` gets the printable account and is called only for IMAP, where `patience` says how to wait for a server.
     """
     if location.lower().startswith(SCHEMES):
         from filters.sources.imap import open_imap  # noqa: PLC0415  (heavy, and not needed for files)
 
-        return open_imap(location, password, changes=changes, ca_file=ca_file)
+        return open_imap(location, password, changes=changes, ca_file=ca_file, patience=patience)
     return open_local(location, changes=changes, stdin=stdin)
 
 

@@ -1,75 +1,194 @@
-"""One IMAP connection that is made again when it breaks while reading, and the folder that is open on it."""
+"""One IMAP connection that is made again when it breaks, after a wait, and the folder that is open on it.
+
+Reading is repeated here. What changes something never is: nobody knows what the server did before it fell silent (D13), so that
+the error goes to `moving`, which looks first.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from filters.errors import ServerError
-from filters.sources.guarded import GuardedClient, Opened
-from filters.sources.wire import BrokenOffError
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from filters.errors import LoginError, ServerError, TransientError
+from filters.sources.guarded import BusyServerError, GuardedClient, Opened
+from filters.sources.patience import Patience
+from filters.sources.wire import SilentError
 
 #: So many failures in a row, and a source gives up. One message that breaks a batch of 500 makes 20.
-_PATIENCE = 60
+_FAILURES = 60
+#: Attempts to read something that breaks the connection: then the caller asks for less.
+_READS = 2
+#: Looks at a folder that does not come to rest.
+_LOOKS = 60
 
 Answer = TypeVar("Answer")
 
 
 class Session:
-    """A connection that is made again when it breaks while reading. Folders are named as the server spells them."""
+    """A connection that is made again when it breaks. Folders are named as the server spells them."""
 
-    def __init__(self, connect: Callable[[], GuardedClient]) -> None:
+    def __init__(self, connect: Callable[[], GuardedClient], patience: Patience) -> None:
         self._connect = connect
-        self._patience = _PATIENCE
+        self._patience = patience
+        self._failures, self._owed = 0, 0.0
         self._current: Opened | None = None
+        self._writing = False
+        self._told: set[str] = set()
         self.client = connect()
         self.home, self.validity = "", 0
 
     def alive(self) -> GuardedClient:
-        """The connection, or a new one where it is lost."""
+        """The connection, or a new one where it is lost. Waits first for as long as the last failure asked for."""
+        owed, self._owed = self._owed, 0.0
+        if owed:
+            self._patience.sleep(owed)
         if self.client.dead:
-            self.client, self._current = self._connect(), None
+            self._current = None
+            self.client = self._connected()
         return self.client
 
-    def at(self, raw: str) -> Opened:
-        """Have `raw` open on a living connection."""
-        client = self.alive()
-        if self._current is None or self._current.raw != raw:
+    def _connected(self) -> GuardedClient:
+        patience = self._patience
+
+        def tell(state: RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            patience.tell(f"{_happened(error)} Attempt {state.attempt_number} of {patience.attempts} to connect again.")
+
+        retrying = Retrying(
+            retry=retry_if_exception_type(TransientError),
+            stop=stop_after_attempt(patience.attempts),
+            wait=wait_random_exponential(patience.first, patience.longest),
+            sleep=patience.sleep,
+            before_sleep=tell,
+            reraise=True,
+        )
+        return retrying(self._connect)
+
+    def at(self, raw: str, *, writing: bool = False) -> Opened:
+        """Have `raw` open on a living connection; the folder that we move out of, and what `writing` names, so that it can be
+        changed."""
+        client, writing = self.alive(), writing or raw == self.home
+        if self._current is None or self._current.raw != raw or writing > self._writing:
             self._current = None  # a refused SELECT leaves no folder open
-            opened = client.open(raw, writing=raw == self.home)
+            opened = client.open(raw, writing=writing)
             if raw == self.home and self.validity not in (0, opened.uidvalidity):
                 raise ServerError("The server has renumbered the folder (UIDVALIDITY) in between. Start again.")
-            self._current = opened
+            self._current, self._writing = opened, writing
         return self._current
 
     def ask(self, raw: str, question: Callable[[GuardedClient], Answer]) -> Answer:
-        """Read something in folder `raw`, or in none (""); once more on a new connection when this one turns out to be lost."""
-        try:
-            return self._answer(raw, question)
-        except BrokenOffError as error:
-            self.lose_patience(error)
-            if not self.client.dead:
-                raise
-        try:
-            return self._answer(raw, question)
-        except BrokenOffError as error:
-            self.lose_patience(error)
-            raise
+        """Read something in folder `raw`, or in none (""); again, on a new connection where that is needed, when it fails."""
 
-    def _answer(self, raw: str, question: Callable[[GuardedClient], Answer]) -> Answer:
+        def answer() -> Answer:
+            if raw:
+                self.at(raw)
+            return question(self.alive())
+
+        retrying = Retrying(retry=retry_if_exception(self._helps), stop=self._enough, reraise=True)
+        try:
+            return cast(Answer, retrying(self._counted, answer))
+        except SilentError as error:  # nobody is to ask a silent server for less
+            raise ServerError(str(error)) from None
+
+    def change(self, raw: str, command: Callable[[GuardedClient], Answer]) -> Answer:
+        """Change something in folder `raw`, or in none (""). Never repeated: after a TransientError the outcome is unknown."""
         if raw:
-            self.at(raw)
-        answer = question(self.alive())
-        self._patience = _PATIENCE
+            self.ask("", lambda _: self.at(raw, writing=True))
+        return self._counted(lambda: command(self.alive()))
+
+    def _helps(self, error: BaseException) -> bool:
+        """What breaks nothing and is answered in a way that makes no sense is answered so again."""
+        return isinstance(error, TransientError) and (self.client.dead or isinstance(error, BusyServerError))
+
+    def _enough(self, state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        busy = isinstance(error, BusyServerError) and error.code != "SERVERBUG"
+        return state.attempt_number >= (self._patience.attempts if busy else _READS)
+
+    def _counted(self, action: Callable[[], Answer]) -> Answer:
+        try:
+            answer = action()
+        except TransientError as error:
+            self._owed = self._pause(error)
+            self.failed(error)
+            raise
+        self._failures = 0
+        for warning in self.client.heard():
+            if warning not in self._told:
+                self._told.add(warning)
+                self._patience.tell(warning)
         return answer
+
+    def _pause(self, error: TransientError) -> float:
+        """Seconds to wait before going on. After a lost connection, none at first and never many: where no new one can be had,
+        `_connected` waits."""
+        patience, busy = self._patience, isinstance(error, BusyServerError)
+        if error.wait > patience.named:
+            raise ServerError(f"{error} That is longer than unpitch waits; start it again later.", 75) from None
+        if not busy and not self._failures:
+            patience.tell(f"{_happened(error)} Connecting again.")
+            return 0.0
+        longest = patience.longest if busy else 4 * patience.first
+        seconds = error.wait or patience.pause(self._failures + 1, longest)
+        patience.tell(f"{_happened(error)} Going on in {seconds:.0f} s.")
+        return seconds
+
+    def failed(self, error: ServerError) -> None:
+        """Count a failure; raise ServerError, of the kind that nobody repeats, when there were too many in a row."""
+        self._failures += 1
+        if self._failures > _FAILURES:
+            raise ServerError(f"{error} This happened again and again.") from None
 
     def enter(self, raw: str) -> Opened:
         """Open a folder anew, so that its numbers are of now."""
         self._current = None
         return self.ask(raw, lambda _: self.at(raw))
 
-    def lose_patience(self, error: ServerError) -> None:
-        """Count a failure; raise ServerError, of the kind that nobody repeats, when there were too many in a row."""
-        self._patience -= 1
-        if self._patience < 0:
-            raise ServerError(f"{error} This happened again and again.")
+    def settle(self, raw: str) -> None:
+        """Wait until a server that may still be busy with a broken-off command adds nothing to folder `raw` any more."""
+        before = None
+        for _ in range(_LOOKS):
+            now = self.ask("", lambda client: client.status(raw))
+            if now == before:
+                return
+            before = now
+            self._patience.sleep(self._patience.first)
+
+
+def _happened(error: BaseException | None) -> str:
+    """An error's words without the advice, which we follow ourselves."""
+    return str(error).removesuffix(" Try again later.")
+
+
+def renewable(
+    password: Callable[[str], str], account: str
+) -> Callable[[Callable[[str], GuardedClient]], GuardedClient]:
+    """Logs in with a secret that is asked for once, and once more when the server does not take it any more in mid-run (a token that
+    expired): never more often, because accounts get locked. `log_in` gets the secret, and makes the connection."""
+    secrets: list[str] = []
+    renewed = False
+
+    def connected(log_in: Callable[[str], GuardedClient]) -> GuardedClient:
+        nonlocal renewed
+        if not secrets:
+            secrets.append(password(account))
+            return log_in(secrets[-1])
+        try:
+            return log_in(secrets[-1])
+        except LoginError:
+            if renewed or (fresh := password(account)) == secrets[-1]:
+                raise
+            renewed = True
+            secrets.append(fresh)
+            return log_in(fresh)
+
+    return connected

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from filters.errors import RefusedError, ServerError
+from filters.errors import RefusedError, TransientError
 from filters.sources.answers import too_deep
 from filters.sources.starttls import start_tls
 
@@ -29,6 +29,7 @@ _COMMAND_LINE_CAP = 8_000
 
 _TEXT = r'"(?:[ !#-\[\]-~]|\\["\\])*"'
 _UIDS = r"[1-9]\d{0,9}(?::[1-9]\d{0,9})?(?:,[1-9]\d{0,9}(?::[1-9]\d{0,9})?)*"
+_FLAG = r"\\(?:Answered|Draft|Flagged|Seen)"
 _PART = r"BODY\.PEEK\[(?:HEADER(?:\.FIELDS \([!-'*-9;-Z^-~]+(?: [!-'*-9;-Z^-~]+)*\))?)?\](?:<\d+\.\d+>)?"
 _ITEM = rf"(?:UID|FLAGS|INTERNALDATE|RFC822\.SIZE|X-GM-MSGID|EMAILID|{_PART})"
 #: Everything a dry run may send. STARTTLS is missing on purpose: it is said before imaplib gets the connection (D4).
@@ -39,17 +40,29 @@ READING = (
     rf"ID (?:NIL|\({_TEXT}(?: {_TEXT})*\))",
     rf"LIST {_TEXT} {_TEXT}",
     rf"STATUS {_TEXT} \([A-Z ]+\)",
-    rf"(?:EXAMINE|GETQUOTAROOT) {_TEXT}",
+    rf"(?:EXAMINE|GETQUOTAROOT|MYRIGHTS) {_TEXT}",
     rf"UID SEARCH UID {_UIDS}(?: HEADER Message-ID {_TEXT})?",
     rf"UID FETCH {_UIDS} \({_ITEM}(?: {_ITEM})*\)",
 )
-CHANGING = (rf"(?:SELECT|CREATE|SUBSCRIBE) {_TEXT}", rf"UID MOVE {_UIDS} {_TEXT}")
+#: What a run that moves may send besides. UID STORE and UID EXPUNGE are for the way without MOVE only, on exactly the messages that
+#: were copied; never EXPUNGE or CLOSE, which take other clients' mail as well (D2).
+CHANGING = (
+    rf"(?:SELECT|CREATE|SUBSCRIBE) {_TEXT}",
+    rf"UID (?:MOVE|COPY) {_UIDS} {_TEXT}",
+    rf"UID STORE {_UIDS} [+-]FLAGS\.SILENT \(\\Deleted\)",
+    rf"UID STORE {_UIDS} \+FLAGS\.SILENT \({_FLAG}(?: {_FLAG})*\)",
+    rf"UID EXPUNGE {_UIDS}",
+)
 _SASL_LINE = re.compile(rb"[A-Za-z0-9+/=]*\r\n")
 _FETCH = re.compile(rb"\* \d+ FETCH ", re.IGNORECASE)
 
 
-class BrokenOffError(ServerError):
+class BrokenOffError(TransientError):
     """The connection is lost, or what came makes no sense; to ask again, perhaps for less, may help."""
+
+
+class SilentError(TransientError):
+    """The server did not answer in time."""
 
 
 class Wire(imaplib.IMAP4):

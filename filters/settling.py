@@ -1,0 +1,219 @@
+"""What became of a move that broke off: both folders are looked at, and the journal is told what is proven.
+
+Begins no move. Of a message that lies in both folders, because a copy is how it was moved, it removes the original when the copy is good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from itertools import groupby
+
+from filters.errors import NotFoundError, TransientError
+from filters.journal import Change, Journal, Move, numbers
+from filters.sources import Copier, Look, Place, Source, Target
+
+#: So often it is begun again after the connection was lost in the middle of it.
+ATTEMPTS = 5
+#: What a look shows of a message that is there but cannot be read just now.
+_UNREADABLE = ""
+_NOTHING = Look("nothing", 0, frozenset())
+_TWICE = "it is here, and in {} as well"
+
+
+def reconcile(source: Source, journal: Journal) -> list[Move]:
+    """Settle what earlier runs left open of moves out of this folder, by looking at both folders. Begins nothing; of a message that
+    lies in both folders it removes the original, when the copy is good.
+
+    Gives the rows as they are now. "doubt" is for a person to decide; a message that is still here can be moved by this run.
+    """
+    ids = [row.id for row in journal.open_moves(source.account, source.folder)]
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            settle(source, journal, journal.reread(ids))
+            break
+        except TransientError:
+            if attempt == ATTEMPTS:
+                raise
+    planned = [row for row in journal.reread(ids) if row.state == "planned"]
+    journal.record([Change(row.id, "failed", "the run broke off before it was moved") for row in planned])
+    return journal.reread(ids)
+
+
+def reconcile_all(open_at: Callable[[str], Source], journal: Journal, account: str) -> list[Move]:
+    """`reconcile` for every folder of an account; `open_at` opens one, with leave to change it."""
+    rows: list[Move] = []
+    for folder in journal.open_folders(account):
+        try:
+            source = open_at(folder)
+        except NotFoundError:
+            gone = journal.open_moves(account, folder)
+            journal.record([Change(row.id, "doubt", f"the folder {folder} is gone") for row in gone])
+            rows += journal.reread(row.id for row in gone)
+            continue
+        with closing(source):
+            rows += reconcile(source, journal)
+    return rows
+
+
+def settle(
+    source: Source, journal: Journal, rows: Sequence[Move], copies: Mapping[Place, Place | None] | None = None
+) -> None:
+    """Bring every row that is under way to "planned" (nothing happened), "done" or another end, by looking at both folders.
+
+    `copies`: where the server says that copies are; they are looked at there, and searched for only where that is wrong.
+    """
+    sent = [row for row in rows if row.state == "sent"]
+    if sent:
+        looks = source.look([row.place for row in sent])
+        told = _copied(source, sent, looks, copies or {})
+        journal.record(told)
+        known = {change.id for change in told}
+        rest = [row for row in sent if row.id not in known]
+        for folder, group in by_target(rest):
+            journal.record(_proven(source, journal, folder, group, looks))
+    both = [row for row in journal.reread(row.id for row in rows) if row.state in ("copied", "removing")]
+    if both:
+        _finish(source, journal, both)
+
+
+def _copied(
+    source: Source, rows: Sequence[Move], looks: Mapping[Place, Look], copies: Mapping[Place, Place | None]
+) -> list[Change]:
+    """Rows whose copy lies where the server says, while the original is still there."""
+    there = source.look([copy for copy in copies.values() if copy])
+    pairs = ((row, copies.get(row.place)) for row in rows if _is(row, looks.get(row.place)))
+    return [Change(row.id, "copied", moved_to=copy) for row, copy in pairs if copy and _is(row, there.get(copy))]
+
+
+def _is(row: Move, look: Look | None) -> bool:
+    return look is not None and look.identity == row.identity and look.size == row.size
+
+
+def by_target(rows: Iterable[Move]) -> Iterator[tuple[Target, list[Move]]]:
+    """Rows by target, each with the lowest UIDNEXT of its rows."""
+
+    def key(row: Move) -> tuple[str, int]:
+        return row.folder, row.uidvalidity
+
+    for (folder, validity), group in groupby(sorted(rows, key=key), key):
+        found = list(group)
+        yield Target(folder, validity, min(row.uidnext_before for row in found)), found
+
+
+def by_identity(rows: Iterable[Move]) -> Iterator[tuple[str, list[Move]]]:
+    """The same message may lie in a folder twice (N25), and only numbers can tell then."""
+
+    def key(row: Move) -> str:
+        return row.identity
+
+    for identity, group in groupby(sorted(rows, key=key), key):
+        yield identity, list(group)
+
+
+def _proven(
+    source: Source, journal: Journal, target: Target, rows: Sequence[Move], looks: Mapping[Place, Look]
+) -> list[Change]:
+    """What became of rows that were sent to one target."""
+    found = source.find(target.folder, {row.identity: row.message_id for row in rows}, target)
+    changes: list[Change] = []
+    for identity, group in by_identity(rows):
+        here = [row for row in group if looks.get(row.place, _NOTHING).identity == identity]
+        gone = [row for row in group if row not in here and looks.get(row.place, _NOTHING).identity != _UNREADABLE]
+        arrived = unclaimed(source, journal, group, found.get(identity, []))
+        changes += _stayed(here, arrived[len(gone) :], source.copier) + _went(source, gone, arrived)
+    return changes
+
+
+def unclaimed(source: Source, journal: Journal, group: Sequence[Move], found: Sequence[Place]) -> list[Place]:
+    """Where in the target the messages of a group may be: neither there before the move, nor known as another one's place."""
+    first = min(group, key=lambda row: row.uidnext_before)
+    arrived = journal.arrived(source.account, first.folder, first.identity)
+    return [place for place in found if place not in arrived and not _was_there(place, first)]
+
+
+def _was_there(place: Place, row: Move) -> bool:
+    uidvalidity, uid = numbers(place.key)
+    return uidvalidity != 0 and uidvalidity == row.uidvalidity and int(uid) < row.uidnext_before
+
+
+def _stayed(rows: Sequence[Move], copies: Sequence[Place], copier: Copier | None) -> list[Change]:
+    """Of messages that are where they were: nothing happened, or they were copied and not removed (P1)."""
+    if not copies:
+        return [Change(row.id, "planned") for row in rows]
+    if len(copies) == len(rows) and copier:
+        return [Change(row.id, "copied", moved_to=place) for row, place in zip(rows, copies, strict=True)]
+    return [Change(row.id, "doubt", _TWICE.format(row.folder)) for row in rows]
+
+
+def _went(source: Source, rows: Sequence[Move], found: Sequence[Place]) -> list[Change]:
+    """Of messages that are not where they were, with `found` in the target."""
+    if not rows:
+        return []
+    first = rows[0]
+    renumbered = numbers(first.place.key)[0] != source.uidvalidity
+    here: Sequence[Place] = ()
+    if renumbered or len(found) != len(rows):
+        here = source.find(source.folder, {first.identity: first.message_id}).get(first.identity, [])
+    if here and not found:
+        return [Change(row.id, "failed", "it was not moved") for row in rows]
+    if len(found) == len(rows) and not (here and renumbered):
+        return [Change(row.id, "done", moved_to=place) for row, place in zip(rows, found, strict=True)]
+    if found:
+        return [Change(row.id, "doubt", f"there are {len(found) + len(here)} of it") for row in rows]
+    return [Change(row.id, "vanished", "it is in neither folder: somebody else took it") for row in rows]
+
+
+def _finish(source: Source, journal: Journal, rows: Sequence[Move]) -> None:
+    """Remove the originals of messages that were copied, after a look at both; and never without a good copy."""
+    rows = [replace(row, place=place) for row, place in zip(rows, _places_now(source, rows), strict=True)]
+    here = source.look([row.place for row in rows])
+    there = source.look([row.moved_to for row in rows if row.moved_to])
+    good = {row.id for row in rows if row.moved_to and _is(row, there.get(row.moved_to))}
+    stay = [row for row in rows if _is(row, here.get(row.place))]
+    gone = [row for row in rows if row.place not in here]
+    journal.record([_after(row, row.id in good) for row in gone])
+    lost = [row for row in stay if row.id not in good]
+    copier = source.copier
+    if not copier:
+        journal.record([Change(row.id, "doubt", _TWICE.format(row.folder), row.moved_to) for row in stay])
+        return
+    marked = [row.place for row in lost if row.state == "removing"]
+    if marked:
+        copier.restore(marked)
+    journal.record([_without_copy(row) for row in lost])
+    ready = [row for row in stay if row.id in good]
+    if ready:
+        _remove(journal, copier, ready, here, there)
+
+
+def _places_now(source: Source, rows: Sequence[Move]) -> list[Place]:
+    """Where the originals are: where they were, or, in a folder that was numbered anew, where one alike is that is alone."""
+    old = {row.identity: row.message_id for row in rows if numbers(row.place.key)[0] != source.uidvalidity}
+    found = source.find(source.folder, old) if old else {}
+    return [places[0] if len(places := found.get(row.identity, [])) == 1 else row.place for row in rows]
+
+
+def _after(row: Move, good: bool) -> Change:
+    """The original is gone: by our hand, or somebody else took it; the copy is there, or that is gone as well."""
+    if good or row.state == "removing":
+        return Change(row.id, "done", moved_to=row.moved_to)
+    return Change(row.id, "vanished", "it is in neither folder: somebody else took it")
+
+
+def _without_copy(row: Move) -> Change:
+    if row.state == "copied":
+        return Change(row.id, "planned")
+    return Change(row.id, "doubt", f"its copy in {row.folder} is gone, so it was left here")
+
+
+def _remove(
+    journal: Journal, copier: Copier, rows: Sequence[Move], here: Mapping[Place, Look], there: Mapping[Place, Look]
+) -> None:
+    for row in rows:
+        if row.moved_to and (newer := here[row.place].flags - there[row.moved_to].flags - {"\\Deleted"}):
+            copier.mark(row.moved_to, newer)
+    journal.record([Change(row.id, "removing", moved_to=row.moved_to) for row in rows])
+    remaining = copier.remove([row.place for row in rows])
+    journal.record([Change(row.id, "done", moved_to=row.moved_to) for row in rows if row.place not in remaining])

@@ -1,0 +1,29 @@
+"""How long to wait for a server that is lost or busy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How to wait for a server that is lost or busy: `attempts` in a row, after pauses at random that begin with up to `first`
+    seconds, double, and end with up to `longest` (so that many clients do not come back all at once). A pause that the server
+    names is kept up to `named` seconds; asked for more, we give up. `tell` gets a line about each pause."""
+
+    attempts: int = 6
+    first: float = 1.0
+    longest: float = 60.0
+    named: float = 600.0
+    tell: Callable[[str], None] = lambda _: None
+    sleep: Callable[[float], None] = time.sleep
+
+    def pause(self, attempt: int, longest: float) -> float:
+        """Seconds at random before the attempt after the given one, which counts from 1."""
+        from tenacity import RetryCallState, Retrying, wait_random_exponential  # noqa: PLC0415  (not needed for local mail)
+
+        state = RetryCallState(Retrying(), None, (), {})
+        state.attempt_number = attempt
+        return wait_random_exponential(self.first, longest)(state)
