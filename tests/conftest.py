@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from dovecot import Dovecot, missing
+from dovecot import WITHOUT_MOVE, Dovecot, missing
 
 
 @pytest.fixture(scope="session")
@@ -14,6 +14,15 @@ def dovecot() -> Iterator[Dovecot]:
     if reason := missing():
         pytest.skip(reason)
     with Dovecot() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def dovecot_without_move() -> Iterator[Dovecot]:
+    """A Dovecot that does not say that it can move, so that we copy."""
+    if reason := missing():
+        pytest.skip(reason)
+    with Dovecot(capability=WITHOUT_MOVE) as running:
         yield running
 
 

@@ -10,10 +10,13 @@ from pathlib import Path
 
 from dovecot import PASSWORD, Dovecot
 
-from filters.sources import Mail, Passed, Source, Unreadable, Wanted
+from filters.sources import Mail, Passed, Place, Source, Target, Unreadable, Wanted
 from filters.sources.imap import open_imap
 from filters.sources.local import open_local
+from filters.sources.patience import Patience
 
+#: No pause between attempts.
+AT_ONCE = Patience(first=0)
 WANTED = Wanted(("X-Wanted", "Message-ID"), lambda block: b"x-wanted: yes" in block.lower())
 
 
@@ -115,7 +118,9 @@ def on_server(server: Dovecot, messages: list[bytes]) -> Mailbox:
         server.deliver(user, raw, flags="FS" if number % 2 else "")
 
     def opened(changes: bool, folder: str = "INBOX") -> Source:
-        return open_imap(server.url(user, folder), lambda _: PASSWORD, changes=changes, ca_file=server.ca_file)
+        return open_imap(
+            server.url(user, folder), lambda _: PASSWORD, changes=changes, ca_file=server.ca_file, patience=AT_ONCE
+        )
 
     return Mailbox(opened, lambda: server.snapshot(user), lambda folder: opened(True, folder))
 
@@ -129,3 +134,10 @@ def scan(source: Source, wanted: Wanted = WANTED) -> list[Mail | Passed | Unread
         return list(source.scan(wanted))
     finally:
         source.close()
+
+
+def places_of(
+    source: Source, folder: str, identity: str, message_id: str = "", since: Target | None = None
+) -> list[Place]:
+    """Where one message is."""
+    return list(source.find(folder, {identity: message_id}, since).get(identity, []))

@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hostile import cpu_limit
+from mailboxes import AT_ONCE
 from scripted_imap import CUT, Answer, ScriptedServer, mailbox
 from test_guarded import HEAD, ONLY_LOGIN, PASSWORD, connected
 
@@ -107,7 +108,13 @@ def test_s2_a_bad_certificate_ends_it_before_a_byte_of_credentials(bad: Bad, sta
     tls = {"starttls" if starttls else "tls": context}
     with ScriptedServer(**tls) as server:
         with pytest.raises(LoginError, match=r"certificate of .* is not trusted: .* No password was sent"):
-            open_imap(server.url(), lambda _: pytest.fail("asked"), changes=False, ca_file=tmp_path / "ca.pem")
+            open_imap(
+                server.url(),
+                lambda _: pytest.fail("asked"),
+                changes=False,
+                ca_file=tmp_path / "ca.pem",
+                patience=AT_ONCE,
+            )
         assert server.lines == ([b"A1 STARTTLS\r\n"] if starttls else [])
 
 
@@ -124,7 +131,13 @@ def test_s2_an_old_version_of_tls_is_not_spoken(starttls: bool, tmp_path: Path) 
     tls = {"starttls" if starttls else "tls": context}
     with ScriptedServer(**tls) as server:
         with pytest.raises(ServerError, match=r"TLS 1\.2 or newer"):
-            open_imap(server.url(), lambda _: pytest.fail("asked"), changes=False, ca_file=tmp_path / "ca.pem")
+            open_imap(
+                server.url(),
+                lambda _: pytest.fail("asked"),
+                changes=False,
+                ca_file=tmp_path / "ca.pem",
+                patience=AT_ONCE,
+            )
         assert server.lines == ([b"A1 STARTTLS\r\n"] if starttls else [])
 
 
@@ -135,7 +148,9 @@ def test_s2_a_certificate_of_its_own_is_believed_when_it_is_given(starttls: bool
     context.load_cert_chain(_self_signed(tmp_path))
     tls = {"starttls" if starttls else "tls": context}
     with ScriptedServer(**tls) as server:
-        source = open_imap(server.url(), lambda _: "pw", changes=False, ca_file=tmp_path / "certificate.pem")
+        source = open_imap(
+            server.url(), lambda _: "pw", changes=False, ca_file=tmp_path / "certificate.pem", patience=AT_ONCE
+        )
         with closing(source):
             assert source.folder == "INBOX"
 
@@ -332,7 +347,7 @@ def test_s5_a_hostile_folder_name_is_shown_safely_and_never_used(name: bytes) ->
     listed = b'* LIST () "/" %s\r\n* LIST () "/" "Good"\r\nTAG OK x\r\n' % name
     with ScriptedServer({"LIST": listed}) as server:
         with pytest.raises(NotFoundError, match=r"There are: .*Good") as caught:
-            open_imap(server.url("Nope"), lambda _: "pw", changes=False)
+            open_imap(server.url("Nope"), lambda _: "pw", changes=False, patience=AT_ONCE)
         said = str(caught.value)
         assert said.isprintable()
         assert len(said) < 1_000
@@ -346,7 +361,7 @@ def test_s5_the_target_is_made_under_the_name_that_was_asked_for(name: bytes) ->
     listed = b'* LIST () "/" %s\r\nTAG OK x\r\n' % name
     with (
         ScriptedServer({"LIST": listed}) as server,
-        closing(open_imap(server.url(), lambda _: "pw", changes=True)) as source,
+        closing(open_imap(server.url(), lambda _: "pw", changes=True, patience=AT_ONCE)) as source,
     ):
         assert source.prepare("LinkedIn").folder == "LinkedIn"
         assert [line for line in server.commands if line.startswith(("CREATE", "SUBSCRIBE", "STATUS"))] == [
@@ -363,7 +378,7 @@ def test_s6_words_of_a_server_are_marked_as_its_words_and_cannot_touch_the_termi
     evil = b"[ALERT] \x1b[2J\x9b31m \xe2\x80\xae Enter your password at https://evil.example/?a=secret-token-1234567890"
     for answers in ({"SASL": b"TAG NO " + evil + b"\r\n"}, {"LOGIN": b"TAG NO " + evil + b"\r\n", **ONLY_LOGIN}):
         with ScriptedServer(answers) as server, pytest.raises(LoginError, match=r"server says: \[ALERT\]") as caught:
-            open_imap(server.url(), lambda _: "pw", changes=False)
+            open_imap(server.url(), lambda _: "pw", changes=False, patience=AT_ONCE)
         assert str(caught.value).isprintable()
         assert "secret-token" not in str(caught.value)
     with connected({"STATUS": b"TAG NO " + evil + b"\r\n"}) as (client, _):
@@ -372,7 +387,7 @@ def test_s6_words_of_a_server_are_marked_as_its_words_and_cannot_touch_the_termi
         assert str(refused.value).isprintable()
     with ScriptedServer(greeting=b"* BYE " + evil + b"\r\n") as server:
         with pytest.raises(ServerError, match="server says: ") as shut:
-            open_imap(server.url(), lambda _: pytest.fail("asked"), changes=False)
+            open_imap(server.url(), lambda _: pytest.fail("asked"), changes=False, patience=AT_ONCE)
         assert str(shut.value).isprintable()
 
 
@@ -402,7 +417,7 @@ def test_s7_nobody_is_followed_to_another_server(case: str) -> None:
         with (
             ScriptedServer(answers) as server,
             suppress(FiltersError),
-            closing(open_imap(server.url(), lambda _: "pw", changes=False)) as source,
+            closing(open_imap(server.url(), lambda _: "pw", changes=False, patience=AT_ONCE)) as source,
         ):
             list(source.scan(ALL))
         assert other.connections == 0
@@ -450,7 +465,10 @@ def test_s8_the_uids_of_a_server_that_lies_about_their_number() -> None:
     flood = b"* SEARCH " + b" ".join(b"%d" % uid for uid in range(1, 90_000)) + b"\r\nTAG OK x\r\n"
     opened = b"* 3 EXISTS\r\n* OK [UIDVALIDITY 5] x\r\n* OK [UIDNEXT 4294967295] x\r\nTAG OK [READ-ONLY] x\r\n"
     answers: dict[str, Answer] = {"EXAMINE": opened, "UID SEARCH": flood, "UID FETCH": b"TAG OK x\r\n"}
-    with ScriptedServer(answers) as server, closing(open_imap(server.url(), lambda _: "pw", changes=False)) as source:
+    with (
+        ScriptedServer(answers) as server,
+        closing(open_imap(server.url(), lambda _: "pw", changes=False, patience=AT_ONCE)) as source,
+    ):
         found = source.scan(ALL)
         first = next(found)
         assert isinstance(first, Mail | Unreadable)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from dovecot import PASSWORD, WITHOUT_MOVE, Dovecot
+from mailboxes import AT_ONCE, places_of
 from scripted_imap import CUT, Answer, ScriptedServer, Tap, answer_about, asked, mailbox
 
-from filters.errors import LoginError, NotFoundError, RefusedError, ServerError, TargetError, UsageError
+from filters.errors import LoginError, NotFoundError, RefusedError, ServerError, TargetError, TransientError, UsageError
 from filters.sources import MESSAGE_CAP, Mail, Passed, Place, Source, Target, Unreadable, Wanted, identity_of
 from filters.sources.imap import ImapSource, open_imap
 from filters.sources.location import parse_url
@@ -33,7 +34,11 @@ def mail(number: int, sender: str = "news@ads.example", body: str = "Hello", mor
 
 def opened(dovecot: Dovecot, user: str, folder: str = "INBOX", *, changes: bool = True) -> closing[ImapSource]:
     """A source at a real server, over TLS."""
-    return closing(open_imap(dovecot.url(user, folder), lambda _: PASSWORD, changes=changes, ca_file=dovecot.ca_file))
+    return closing(
+        open_imap(
+            dovecot.url(user, folder), lambda _: PASSWORD, changes=changes, ca_file=dovecot.ca_file, patience=AT_ONCE
+        )
+    )
 
 
 @contextmanager
@@ -43,7 +48,7 @@ def scripted(
     """A source at a scripted server."""
     with (
         ScriptedServer(answers) as server,
-        closing(open_imap(server.url(folder), lambda _: "pw", changes=changes)) as source,
+        closing(open_imap(server.url(folder), lambda _: "pw", changes=changes, patience=AT_ONCE)) as source,
     ):
         yield source, server
 
@@ -53,7 +58,9 @@ def tapped(dovecot: Dovecot, user: str, *, changes: bool) -> Iterator[tuple[Imap
     """A source at a real server, in the clear, with a tap on the wire."""
     with (
         Tap(dovecot.plain_port) as tap,
-        closing(open_imap(f"imap://{user}@127.0.0.1:{tap.port}/", lambda _: PASSWORD, changes=changes)) as source,
+        closing(
+            open_imap(f"imap://{user}@127.0.0.1:{tap.port}/", lambda _: PASSWORD, changes=changes, patience=AT_ONCE)
+        ) as source,
     ):
         yield source, tap
 
@@ -129,7 +136,7 @@ def test_a_location_that_is_none_is_explained_and_never_repeated(url: str, says:
         parse_url(url)
     assert "S3cret" not in str(caught.value)
     with pytest.raises(UsageError):
-        open_imap(url, lambda _: pytest.fail("asked for a password"), changes=False)
+        open_imap(url, lambda _: pytest.fail("asked for a password"), changes=False, patience=AT_ONCE)
 
 
 # Opening, against a real server
@@ -142,7 +149,9 @@ def test_a_source_says_what_it_is(dovecot: Dovecot, user: str) -> None:
         asked_for.append(account)
         return PASSWORD
 
-    with closing(open_imap(dovecot.url(user, "inbox"), password, changes=True, ca_file=dovecot.ca_file)) as source:
+    with closing(
+        open_imap(dovecot.url(user, "inbox"), password, changes=True, ca_file=dovecot.ca_file, patience=AT_ONCE)
+    ) as source:
         assert source.account == f"imaps://{user}@localhost:{dovecot.port}"
         assert (source.folder, source.host, source.can_move, source.why_not) == ("INBOX", "localhost", True, "")
     assert asked_for == [source.account]
@@ -150,15 +159,15 @@ def test_a_source_says_what_it_is(dovecot: Dovecot, user: str) -> None:
 
 def test_a_wrong_password_a_strange_certificate_and_an_unknown_host_are_told_apart(dovecot: Dovecot, user: str) -> None:
     with pytest.raises(LoginError, match="refused the login"):
-        open_imap(dovecot.url(user), lambda _: "wrong", changes=False, ca_file=dovecot.ca_file)
+        open_imap(dovecot.url(user), lambda _: "wrong", changes=False, ca_file=dovecot.ca_file, patience=AT_ONCE)
 
     def never(_: str) -> str:
         pytest.fail("asked for a password")
 
     with pytest.raises(LoginError, match="is not trusted"):
-        open_imap(dovecot.url(user), never, changes=False)
+        open_imap(dovecot.url(user), never, changes=False, patience=AT_ONCE)
     with pytest.raises(ServerError, match="is unknown"):
-        open_imap("imaps://ann@mail.example.invalid/", never, changes=False)
+        open_imap("imaps://ann@mail.example.invalid/", never, changes=False, patience=AT_ONCE)
 
 
 def test_a_missing_folder_is_named_with_some_that_are_there(dovecot: Dovecot, user: str) -> None:
@@ -191,7 +200,9 @@ def test_a_target_of_any_name_is_made_once_and_can_be_scanned(dovecot: Dovecot, 
         assert len(client.lsub()[1]) == 1
     url = dovecot.url(user, "").rstrip("/")
     escaped = "".join(f"%{byte:02x}" for byte in folder.encode())
-    with closing(open_imap(f"{url}/{escaped}", lambda _: PASSWORD, changes=False, ca_file=dovecot.ca_file)) as source:
+    with closing(
+        open_imap(f"{url}/{escaped}", lambda _: PASSWORD, changes=False, ca_file=dovecot.ca_file, patience=AT_ONCE)
+    ) as source:
         assert source.folder == folder
         assert [one.raw for one in mails_of(source)] == [mail(1)]
 
@@ -224,7 +235,7 @@ def test_a_dry_run_sends_listed_commands_only_and_changes_nothing(dovecot: Dovec
         found = mails_of(source)
         places = [one.place for one in found]
         assert len(source.look(places)) == 30
-        assert source.find("News", identity_of(mail(99), "x"), "<99@ads.example>")
+        assert places_of(source, "News", identity_of(mail(99), "x"), "<99@ads.example>")
         assert not source.can_move
         for change in (lambda: source.prepare("New"), lambda: source.move(places, Target("News", 1, 1))):
             with pytest.raises(RefusedError, match="for reading only"):
@@ -293,12 +304,12 @@ def test_a_message_has_one_identity_wherever_it_is_looked_at(dovecot: Dovecot, u
         assert source.look([found.place])[found.place].identity == found.identity
         target = source.prepare("Elsewhere")
         (place,) = source.move([found.place], target).values()
-        assert source.find("Elsewhere", found.identity, "<1@ads.example>", target.uidnext) == [place]
-        assert source.find("Elsewhere", found.identity, "<1@ads.example>") == [place]
-        assert source.find("Elsewhere", found.identity, "", target.uidnext) == [place]
-        assert source.find("INBOX", found.identity, "<1@ads.example>") == []
-        assert source.find("Nowhere", found.identity, "<1@ads.example>") == []
-        assert source.find("Elsewhere", found.identity + "0", "<1@ads.example>") == []
+        assert places_of(source, "Elsewhere", found.identity, "<1@ads.example>", target) == [place]
+        assert places_of(source, "Elsewhere", found.identity, "<1@ads.example>") == [place]
+        assert places_of(source, "Elsewhere", found.identity, "", target) == [place]
+        assert places_of(source, "INBOX", found.identity, "<1@ads.example>") == []
+        assert places_of(source, "Nowhere", found.identity, "<1@ads.example>") == []
+        assert places_of(source, "Elsewhere", found.identity + "0", "<1@ads.example>") == []
 
 
 def test_t9_a_header_block_without_end_is_not_read(dovecot: Dovecot, user: str) -> None:
@@ -321,7 +332,7 @@ def test_a_message_id_that_cannot_be_searched_for_is_found_among_the_new_ones(
         (found,) = mails_of(source)
         target = source.prepare("Ads")
         (place,) = source.move([found.place], target).values()
-        assert source.find("Ads", found.identity, message_id, target.uidnext) == [place]
+        assert places_of(source, "Ads", found.identity, message_id, target) == [place]
 
 
 def test_without_a_message_id_there_is_no_identity(dovecot: Dovecot, user: str) -> None:
@@ -330,7 +341,7 @@ def test_without_a_message_id_there_is_no_identity(dovecot: Dovecot, user: str) 
         (found,) = mails_of(source)
         assert found.identity == ""
         assert source.look([found.place])[found.place].identity == ""
-        assert source.find("INBOX", "", "") == []
+        assert places_of(source, "INBOX", "", "") == []
 
 
 @pytest.mark.parametrize("moment", ["headers", "bodies"])
@@ -441,11 +452,9 @@ def test_p7_another_client_expunged_one_of_them(dovecot: Dovecot, user: str) -> 
         client.select()
         client.uid("STORE", "2", "+FLAGS", r"(\Deleted)")
         client.expunge()
-        assert source.move(places, target) == {
-            places[0]: Place(source.account, "Ads", f"{target.uidvalidity}:1"),
-            places[2]: Place(source.account, "Ads", f"{target.uidvalidity}:2"),
-        }
-        assert source.look(places) == {}
+        with pytest.raises(TransientError, match="EXPUNGEISSUED"):
+            source.move(places, target)
+        assert list(source.look(places)) == [places[0], places[2]]
 
 
 def test_a_folder_that_was_made_anew_is_not_taken_for_the_old_one(dovecot: Dovecot, user: str) -> None:
@@ -476,15 +485,47 @@ def test_special_folders_are_neither_emptied_nor_filled(dovecot: Dovecot, user: 
             source.prepare("//")
 
 
-def test_a_server_without_move_is_read_and_never_sent_one(tmp_path: Path) -> None:
+def test_d1_a_server_without_move_is_never_sent_one_and_copies(tmp_path: Path) -> None:
     with Dovecot(capability=WITHOUT_MOVE) as dovecot:
+        for number in (1, 2, 3):
+            dovecot.deliver(
+                "ann", mail(number), flags="T" if number == 3 else "S"
+            )  # the third is marked by another client
+        with tapped(dovecot, "ann", changes=True) as (source, tap):
+            assert source.can_move and source.method == "copy" and source.copier
+            one, two, three = (found.place for found in mails_of(source))
+            target = source.prepare("Ads")
+            copies = source.copier.copy([one, two], target)
+            assert copies == {
+                one: Place(source.account, "Ads", f"{target.uidvalidity}:1"),
+                two: Place(source.account, "Ads", f"{target.uidvalidity}:2"),
+            }
+            assert set(source.look([one, two, three])) == {one, two, three}
+            assert source.copier.remove([one]) == []
+            assert set(source.look([one, two, three])) == {two, three}
+            source.copier.mark(Place(source.account, "Ads", f"{target.uidvalidity}:2"), {"\\Flagged", "\\Deleted"})
+            assert source.look([copies[two] or two])[copies[two] or two].flags == {"\\Seen", "\\Flagged"}
+            source.copier.restore([three])
+            assert source.look([three])[three].flags == frozenset()
+        changed = [line for line in tap.lines if re.search("MOVE|COPY|STORE|EXPUNGE|CLOSE", line)]
+        assert [line.partition(" ")[2] for line in changed] == [
+            'UID COPY 1:2 "Ads"',
+            "UID STORE 1 +FLAGS.SILENT (\\Deleted)",
+            "UID EXPUNGE 1",
+            "UID STORE 2 +FLAGS.SILENT (\\Flagged)",
+            "UID STORE 3 -FLAGS.SILENT (\\Deleted)",
+        ]
+
+
+def test_d1_without_move_and_uidplus_nothing_is_moved() -> None:
+    with Dovecot(capability="IMAP4rev1 NAMESPACE") as dovecot:
         dovecot.deliver("ann", mail(1))
         with tapped(dovecot, "ann", changes=True) as (source, tap):
-            assert not source.can_move
-            assert re.search(r"lacks MOVE.*later version.*journal.*Nothing was moved", source.why_not)
+            assert not source.can_move and not source.copier
+            assert re.search(r"neither MOVE .* nor UIDPLUS .*Nothing was moved", source.why_not)
             places = [one.place for one in mails_of(source)]
             for change in (lambda: source.prepare("Ads"), lambda: source.move(places, Target("Ads", 1, 1))):
-                with pytest.raises(RefusedError, match="lacks MOVE"):
+                with pytest.raises(RefusedError, match="neither MOVE"):
                     change()
         assert not [line for line in tap.lines if re.search("MOVE|COPY|STORE|CREATE|EXPUNGE|CLOSE", line)]
 
@@ -639,7 +680,7 @@ def test_a_lost_connection_is_made_again_for_reading_without_asking_again() -> N
     answers = usual | {"UID SEARCH": [CUT, b"* SEARCH 1 2\r\nTAG OK x\r\n"]}
     with (
         ScriptedServer(answers) as server,
-        closing(open_imap(server.url(), password, changes=False)) as source,
+        closing(open_imap(server.url(), password, changes=False, patience=AT_ONCE)) as source,
     ):
         assert len(mails_of(source)) == 2
         assert server.connections == 2
@@ -746,7 +787,7 @@ def test_identities_of_the_server_are_taken_where_it_has_them(
         (found,) = mails_of(source)
         assert found.identity == identity
         assert source.look([found.place])[found.place].identity == identity
-        assert source.find("Ads", identity, "<1@ads.example>") == [Place(source.account, "Ads", "5:1")]
+        assert places_of(source, "Ads", identity, "<1@ads.example>") == [Place(source.account, "Ads", "5:1")]
 
 
 def test_a_look_that_fails_shows_no_identity() -> None:
@@ -762,15 +803,11 @@ def test_find_asks_only_harmless_questions_and_has_another_way() -> None:
     identity = identity_of(mail(7), "x")
     with scripted(mailbox(BATCH) | {"UID SEARCH UID 3:99 HEADER": b"* SEARCH\r\nTAG OK x\r\n"}) as (source, server):
         expected = [Place(source.account, "Ads", "5:7")]
-        assert source.find("Ads", identity, '<x"@\r\nA1 EXPUNGE>', 3) == expected
+        assert places_of(source, "Ads", identity, '<x"@\r\nA1 EXPUNGE>', Target("Ads", 5, 3)) == expected
         assert "HEADER Message-ID" not in " ".join(server.commands)
-        assert source.find("Ads", identity, "<7@ads.example>", 3) == expected
-        assert server.commands[-3:-1] == [
-            'UID SEARCH UID 3:99 HEADER Message-ID "<7@ads.example>"',
-            "UID SEARCH UID 3:99",
-        ]
-        assert source.find("Ads", identity, "<7@ads.example>") == expected
-        assert source.find("Ads", identity, "", 100) == []
+        assert places_of(source, "Ads", identity, "<7@ads.example>", Target("Ads", 5, 3)) == expected
+        assert places_of(source, "Ads", identity, "<7@ads.example>") == expected
+        assert places_of(source, "Ads", identity, "", Target("Ads", 5, 100)) == []
         source.look([Place(source.account, "INBOX", "5:1")])
         assert [line for line in server.commands if line.startswith(("SELECT", "EXAMINE"))][-2:] == [
             'EXAMINE "Ads"',
@@ -842,19 +879,12 @@ def test_d13_ic9_ic14_after_any_error_a_move_is_not_sent_again(answer: bytes) ->
         assert list(source.look(places)) == places  # and reading goes on, on a new connection where needed
 
 
-def test_p7_f16_when_another_client_took_one_away_the_others_are_moved_once_more() -> None:
-    refused, done = b"TAG NO [EXPUNGEISSUED] Some of them are gone\r\n", b"TAG OK [COPYUID 9 1,3 10:11] x\r\n"
-    with scripted(_moving([refused, done], {1: mail(1), 3: mail(3)})) as (source, server):
-        one, _gone, three = places = _places(source, 1, 2, 3)
-        moved = source.move(places, TARGET)
-        assert [line for line in server.commands if "MOVE" in line] == ['UID MOVE 1:3 "Ads"', 'UID MOVE 1,3 "Ads"']
-        assert moved == {one: Place(source.account, "Ads", "9:10"), three: Place(source.account, "Ads", "9:11")}
-    with scripted(_moving([refused], {})) as (source, server):
-        assert source.move(_places(source, 1, 2), TARGET) == {}
-        assert [line for line in server.commands if "MOVE" in line] == ['UID MOVE 1:2 "Ads"']
-    with scripted(_moving([refused], BATCH)) as (source, server), pytest.raises(ServerError, match="are gone"):
-        source.move(_places(source, 1, 2), TARGET)
-    assert len([line for line in server.commands if "MOVE" in line]) == 2
+def test_p7_when_another_client_took_one_away_none_was_moved_and_looking_again_may_help() -> None:
+    refused = b"TAG NO [EXPUNGEISSUED] Some of them are gone\r\n"
+    with scripted(_moving([refused], {1: mail(1), 3: mail(3)})) as (source, server):
+        with pytest.raises(TransientError, match="are gone"):
+            source.move(_places(source, 1, 2, 3), TARGET)
+        assert len([line for line in server.commands if "MOVE" in line]) == 1
 
 
 def test_a_target_that_is_gone_is_a_target_error_and_nothing_moved() -> None:
@@ -954,7 +984,7 @@ def test_s5_hostile_folder_names_are_shown_safely_and_never_used() -> None:
     )
     with ScriptedServer({"LIST": listed}) as server:
         with pytest.raises(NotFoundError, match="There are: ") as caught:
-            open_imap(server.url("Nope"), lambda _: "pw", changes=False)
+            open_imap(server.url("Nope"), lambda _: "pw", changes=False, patience=AT_ONCE)
         assert "\x1b" not in str(caught.value)
         assert "\n" not in str(caught.value)
         assert not [line for line in server.commands if "EXPUNGE" in line or "passwd" in line]

@@ -51,7 +51,7 @@ def arrived(number: int) -> Place:
 
 def test_it_remembers_every_step_of_a_move(journal: Journal, path: Path) -> None:
     with journal.run(ACCOUNT, "clean", NOW) as run:
-        first, second, third = journal.plan(run, [candidate(1), candidate(2), candidate(3)], TARGET)
+        first, second, third = journal.plan(run, [candidate(1), candidate(2), candidate(3)], TARGET, "move")
         assert [move.state for move in (first, second, third)] == ["planned"] * 3
         journal.record([Change(first.id, "sent"), Change(second.id, "sent")])
         journal.record([Change(first.id, "done", moved_to=arrived(12)), Change(second.id, "done")])
@@ -67,7 +67,7 @@ def test_it_remembers_every_step_of_a_move(journal: Journal, path: Path) -> None
 
 def test_all_columns_are_kept_for_later_versions(journal: Journal, path: Path) -> None:
     with journal.run(ACCOUNT, "clean", NOW) as run:
-        (move,) = journal.plan(run, [candidate(4)], TARGET)
+        (move,) = journal.plan(run, [candidate(4)], TARGET, "move")
         journal.record([Change(move.id, "sent")])
         journal.record([Change(move.id, "done", moved_to=Place(ACCOUNT, "Ads", "78:3"))])
     with sqlite3.connect(path) as connection:
@@ -87,7 +87,7 @@ def test_all_columns_are_kept_for_later_versions(journal: Journal, path: Path) -
 def test_any_key_comes_back_as_it_was(journal: Journal, key: str) -> None:
     one = Candidate(Place("/home/ann/Maildir", "", key), "sha256:1", "", 1, "", "")
     with journal.run("/home/ann/Maildir", "clean", NOW) as run:
-        (move,) = journal.plan(run, [one], Target("Ads", 0, 0))
+        (move,) = journal.plan(run, [one], Target("Ads", 0, 0), "move")
         assert move.place == one.place
         journal.record([Change(move.id, "sent")])
         journal.record([Change(move.id, "done", moved_to=Place("/home/ann/Maildir", "Ads", key))])
@@ -98,13 +98,13 @@ def test_words_of_a_mail_cannot_upset_it(journal: Journal) -> None:
     hostile = "\ud800 '); DROP TABLE move; -- \x00 \u202e"
     one = Candidate(candidate(1).place, "sha256:1", hostile, 1, hostile, hostile)
     with journal.run(ACCOUNT, "clean", NOW) as run:
-        (move,) = journal.plan(run, [one], TARGET)
+        (move,) = journal.plan(run, [one], TARGET, "move")
     assert move.message_id == move.verdict == hostile.replace("\ud800", "?")
 
 
 def test_a_step_that_cannot_be_is_a_defect_and_changes_nothing(journal: Journal) -> None:
     with journal.run(ACCOUNT, "clean", NOW) as run:
-        one, two = journal.plan(run, [candidate(1), candidate(2)], TARGET)
+        one, two = journal.plan(run, [candidate(1), candidate(2)], TARGET, "move")
         with pytest.raises(FiltersError, match="defect"):
             journal.record([Change(one.id, "sent"), Change(two.id, "done")])
         assert [move.state for move in journal.moves(run)] == ["planned", "planned"]
@@ -117,11 +117,11 @@ def test_a_step_that_cannot_be_is_a_defect_and_changes_nothing(journal: Journal)
 
 def test_taking_back_marks_both_moves_at_once(journal: Journal) -> None:
     with journal.run(ACCOUNT, "clean", NOW) as run:
-        (move,) = journal.plan(run, [candidate(1)], TARGET)
+        (move,) = journal.plan(run, [candidate(1)], TARGET, "move")
         journal.record([Change(move.id, "sent")])
         journal.record([Change(move.id, "done", moved_to=arrived(12))])
     with journal.run(ACCOUNT, "undo", NOW) as undo:
-        (back,) = journal.plan(undo, [candidate(1, folder="Ads", undoes=move.id)], Target("INBOX", 5, 9))
+        (back,) = journal.plan(undo, [candidate(1, folder="Ads", undoes=move.id)], Target("INBOX", 5, 9), "move")
         journal.record([Change(back.id, "sent")])
         assert journal.moves(run)[0].state == "done"
         journal.record([Change(back.id, "done")])
@@ -130,7 +130,9 @@ def test_taking_back_marks_both_moves_at_once(journal: Journal) -> None:
 
 def test_open_moves_are_those_out_of_this_folder_of_this_account(journal: Journal) -> None:
     with journal.run(ACCOUNT, "clean", NOW) as run:
-        moves = journal.plan(run, [candidate(1), candidate(2), candidate(3), candidate(4, folder="Other")], TARGET)
+        moves = journal.plan(
+            run, [candidate(1), candidate(2), candidate(3), candidate(4, folder="Other")], TARGET, "move"
+        )
         journal.record([Change(move.id, "sent") for move in moves[:2]])
         journal.record([Change(moves[0].id, "done", moved_to=arrived(12))])
     assert [move.place.key for move in journal.open_moves(ACCOUNT, "INBOX")] == ["5:2", "5:3"]
@@ -160,10 +162,10 @@ def test_moves_are_found_by_message_sender_and_time(journal: Journal) -> None:
     runs = []
     for number, sender in enumerate(senders):
         with journal.run(ACCOUNT, "clean", NOW + timedelta(days=number)) as run:
-            journal.plan(run, [replace(candidate(number), sender=sender)], TARGET)
+            journal.plan(run, [replace(candidate(number), sender=sender)], TARGET, "move")
             runs.append(run)
     with journal.run(ACCOUNT, "undo", NOW) as run:
-        journal.plan(run, [replace(candidate(0, undoes=1), sender=senders[0])], Target("INBOX", 5, 9))
+        journal.plan(run, [replace(candidate(0, undoes=1), sender=senders[0])], Target("INBOX", 5, 9), "move")
 
     def found(**asked: Any) -> list[int]:
         return [int(move.place.key[2:]) for move in journal.found(**asked)]
@@ -242,7 +244,7 @@ def test_a_journal_of_version_1_is_brought_up_with_all_it_holds(old: Path, tmp_p
     with open_journal(old) as journal:
         _holds_what_it_held(journal)
         with journal.run(ACCOUNT, "clean", NOW) as run:
-            (move,) = journal.plan(run, [replace(candidate(1), sender="Ann")], TARGET)
+            (move,) = journal.plan(run, [replace(candidate(1), sender="Ann")], TARGET, "move")
             assert move.sender == "Ann"
     with open_journal(tmp_path / "new.sqlite3"):
         pass
@@ -299,7 +301,7 @@ def test_times_are_utc_and_do_not_jump(journal: Journal) -> None:
 
 def test_a_run_counts_its_moves_also_when_it_breaks_off(journal: Journal) -> None:
     with pytest.raises(KeyboardInterrupt), journal.run(ACCOUNT, "clean", NOW) as run:
-        moves = journal.plan(run, [candidate(1), candidate(2)], TARGET)
+        moves = journal.plan(run, [candidate(1), candidate(2)], TARGET, "move")
         journal.record([Change(moves[0].id, "sent")])
         raise KeyboardInterrupt
     (broken,) = journal.runs()
@@ -321,14 +323,14 @@ def test_what_broke_a_run_off_is_told(journal: Journal) -> None:
 def test_the_last_run_is_the_last_that_moved_something(journal: Journal) -> None:
     assert journal.last_run() is None
     with journal.run(ACCOUNT, "clean", NOW) as run:
-        (move,) = journal.plan(run, [candidate(1)], TARGET)
+        (move,) = journal.plan(run, [candidate(1)], TARGET, "move")
         journal.record([Change(move.id, "sent")])
         journal.record([Change(move.id, "done", moved_to=arrived(12))])
     with journal.run(ACCOUNT, "clean", NOW) as idle:
-        (other,) = journal.plan(idle, [candidate(2)], TARGET)
+        (other,) = journal.plan(idle, [candidate(2)], TARGET, "move")
         journal.record([Change(other.id, "failed", "flagged")])
     with journal.run(ACCOUNT, "undo", NOW) as undo:
-        (back,) = journal.plan(undo, [candidate(1, folder="Ads", undoes=move.id)], Target("INBOX", 5, 9))
+        (back,) = journal.plan(undo, [candidate(1, folder="Ads", undoes=move.id)], Target("INBOX", 5, 9), "move")
         journal.record([Change(back.id, "sent")])
         journal.record([Change(back.id, "done")])
     for last in (journal.last_run(), journal.last_run(ACCOUNT)):
@@ -406,7 +408,7 @@ def test_a_damaged_journal_is_told_and_left_as_it_is(path: Path, content: bytes)
 
 def test_a_journal_with_a_broken_page_is_told_and_left_as_it_is(path: Path) -> None:
     with open_journal(path) as journal, journal.run(ACCOUNT, "clean", NOW) as run:
-        journal.plan(run, [candidate(number) for number in range(200)], TARGET)
+        journal.plan(run, [candidate(number) for number in range(200)], TARGET, "move")
     content = bytearray(path.read_bytes())
     for page in range(8192, len(content), 4096):
         content[page : page + 64] = bytes(range(64))
@@ -481,7 +483,7 @@ def test_a_damaged_journal_is_not_taken_from_under_a_run(path: Path) -> None:
 
 def test_what_is_wrong_in_a_row_is_a_defect_and_no_damage(journal: Journal) -> None:
     with journal.run(ACCOUNT, "clean", NOW) as run, pytest.raises(InputError, match="defect") as told:
-        journal.plan(run, [replace(candidate(1), identity="")], TARGET)
+        journal.plan(run, [replace(candidate(1), identity="")], TARGET, "move")
     assert not isinstance(told.value, DamagedError)
 
 
@@ -500,12 +502,12 @@ def test_a_read_only_folder_is_told(path: Path) -> None:
 
 def test_a_full_disk_is_told_and_what_was_written_stays(path: Path) -> None:
     with open_journal(path) as journal, journal.run(ACCOUNT, "clean", NOW) as run:
-        (move,) = journal.plan(run, [candidate(0)], TARGET)
+        (move,) = journal.plan(run, [candidate(0)], TARGET, "move")
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, limits[1]))
         try:
             with pytest.raises(WriteError, match="cannot be written"):
-                journal.plan(run, [candidate(number) for number in range(1, 2000)], TARGET)
+                journal.plan(run, [candidate(number) for number in range(1, 2000)], TARGET, "move")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert [one.id for one in journal.moves(run)] == [move.id]

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mailboxes import places_of
 
 from filters.errors import FiltersError, InputError, NotFoundError, TargetError
 from filters.sources import MESSAGE_CAP, Mail, Passed, Place, Source, Unreadable, Wanted, mbox
@@ -356,7 +357,7 @@ def test_a_folder_name_beyond_ascii_is_spelled_as_other_programs_do(box: Path) -
     assert opened(box / f".{target.folder}").folder == target.folder
     (moved,) = move_all(box, "Werbung & Büro").values()
     assert moved
-    assert source.find(target.folder, mails(opened(box / ".Werbung &- B&APw-ro"))[0].identity, "") == [moved]
+    assert places_of(source, target.folder, mails(opened(box / ".Werbung &- B&APw-ro"))[0].identity, "") == [moved]
 
 
 HOSTILE = [
@@ -383,7 +384,7 @@ def test_a_target_that_is_no_folder_name_is_refused(box: Path, name: str) -> Non
     before = sorted(box.parent.rglob("*"))
     with pytest.raises(TargetError):
         opened(box, changes=True).prepare(name)
-    assert opened(box).find(name, "sha256:x", "") == []
+    assert places_of(opened(box), name, "sha256:x", "") == []
     assert sorted(box.parent.rglob("*")) == before
 
 

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -22,12 +23,12 @@ from typing import Any
 
 import pytest
 from dovecot import PASSWORD, Dovecot
-from mailboxes import WANTED, message
+from mailboxes import AT_ONCE, WANTED, message
 
-from filters.errors import BusyError, RefusedError, ServerError, TargetError, WriteError
+from filters.errors import BusyError, RefusedError, TargetError, WriteError
 from filters.journal import Candidate, Journal, Move, open_journal
 from filters.moving import Outcome, move, reconcile, undo
-from filters.sources import Look, Mail, Passed, Place, Source, Target, Unreadable, Wanted
+from filters.sources import Copier, Look, Mail, Passed, Place, Source, Target, Unreadable, Wanted
 from filters.sources.imap import open_imap
 from filters.sources.local import open_local
 
@@ -46,6 +47,7 @@ class Box:
     open_at: Callable[[str], Source]
     deliver: Callable[[bytes, str], None]
     url: str = ""
+    copies: bool = False
 
     def content(self) -> list[tuple[str, bytes, str, int]]:
         """(folder, bytes, flags, date) of every message, as it lies on the disk."""
@@ -82,19 +84,23 @@ def _maildir(root: Path) -> Box:
     return Box(root, "", open_at, deliver)
 
 
-def _on_server(server: Dovecot) -> Box:
+def _on_server(server: Dovecot, *, copies: bool = False) -> Box:
     user = server.new_user()
 
     def open_at(folder: str) -> Source:
         url = server.url(user, folder, plain=True)
-        return open_imap(url, lambda _: PASSWORD, changes=True)
+        return open_imap(url, lambda _: PASSWORD, changes=True, patience=AT_ONCE)
 
-    return Box(server.maildir(user), "INBOX", open_at, lambda raw, flags: server.deliver(user, raw, flags=flags), user)
+    return Box(
+        server.maildir(user), "INBOX", open_at, lambda raw, flags: server.deliver(user, raw, flags=flags), user, copies
+    )
 
 
-@pytest.fixture(params=["maildir", "imap"])
+@pytest.fixture(params=["maildir", "dovecot", "dovecot_without_move"])
 def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Box:
-    return _maildir(tmp_path / "mail") if request.param == "maildir" else _on_server(request.getfixturevalue("dovecot"))
+    if request.param == "maildir":
+        return _maildir(tmp_path / "mail")
+    return _on_server(request.getfixturevalue(request.param), copies=request.param != "dovecot")
 
 
 @pytest.fixture
@@ -250,10 +256,16 @@ class Watched:
     host: str = field(init=False)
     can_move: bool = field(init=False)
     why_not: str = field(init=False)
+    uidvalidity: int = field(init=False)
+    method: str = field(init=False)
+    copier: Copier | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.account, self.folder, self.host = self.source.account, self.source.folder, self.source.host
         self.can_move, self.why_not = self.source.can_move, self.source.why_not
+        self.uidvalidity, self.method, self.copier = self.source.uidvalidity, self.source.method, None
+        if self.source.copier:
+            self.copier = self
 
     def _call(self, name: str, *words: Any) -> Any:
         self.before(name)
@@ -276,17 +288,49 @@ class Watched:
         moved: Mapping[Place, Place | None] = self._call("move", places, target)
         return moved
 
-    def find(self, folder: str, identity: str, message_id: str, uidnext: int = 0) -> list[Place]:
-        found: list[Place] = self._call("find", folder, identity, message_id, uidnext)
+    def find(self, folder: str, sought: Mapping[str, str], since: Target | None = None) -> Mapping[str, list[Place]]:
+        found: Mapping[str, list[Place]] = self._call("find", folder, sought, since)
         return found
+
+    def copy(self, places: Sequence[Place], target: Target) -> Mapping[Place, Place | None]:
+        """Where there is no move, this one counts as it."""
+        self.before("move")
+        assert self.source.copier
+        copies = self.source.copier.copy(places, target)
+        self.after("move")
+        return copies
+
+    def remove(self, places: Sequence[Place]) -> Collection[Place]:
+        self.before("remove")
+        assert self.source.copier
+        remaining = self.source.copier.remove(places)
+        self.after("remove")
+        return remaining
+
+    def restore(self, places: Sequence[Place]) -> None:
+        assert self.source.copier
+        self.source.copier.restore(places)
+
+    def mark(self, place: Place, flags: Iterable[str]) -> None:
+        assert self.source.copier
+        self.source.copier.mark(place, flags)
+
+    def folders(self) -> list[str]:
+        return self.source.folders()
+
+    def settle(self, folder: str) -> None:
+        self.source.settle(folder)
 
     def close(self) -> None:
         self.source.close()
 
 
 def at(call: str, action: Callable[[], object]) -> Callable[[str], None]:
+    """The first time that this call is made."""
+    calls = iter([call])
+
     def act(name: str) -> None:
-        if name == call:
+        if name == call and next(calls, ""):
             action()
 
     return act
@@ -332,9 +376,11 @@ def test_another_message_under_the_same_name_is_left_alone(tmp_path: Path, path:
 
 
 def test_a_message_taken_in_the_last_moment_does_no_harm(box: Box, path: Path) -> None:
-    with suppress(ServerError):  # some servers refuse the whole command then
-        clean(box, path, lambda source: Watched(source, before=at("move", lambda: _file(box, TWO).unlink())))
-    clean(box, path)
+    def take() -> None:
+        if box.where(TWO) == [""]:
+            _file(box, TWO).unlink()
+
+    clean(box, path, lambda source: Watched(source, before=at("move", take)))
     assert [box.where(raw) for raw in (ONE, TWO, THREE)] == [[".Ads"] * 2, [], [".Ads"]]
     assert {row.state for row in rows(path) if row.message_id == "2@example.org"} <= {"failed", "vanished"}
 
@@ -357,8 +403,12 @@ def test_a_second_run_at_the_same_time_is_refused(box: Box, path: Path) -> None:
 # --- the connection breaks
 
 
+class Gone(BaseException):
+    """We are not there any more to do anything about it."""
+
+
 def _break() -> None:
-    raise ServerError("The server broke off.")
+    raise Gone
 
 
 def _stop() -> None:
@@ -381,7 +431,7 @@ def test_a_break_leaves_a_truthful_journal_and_the_next_run_settles_it(
 ) -> None:
     before = box.content()
     watched: dict[str, Any] = {when: at(call, how)}
-    with pytest.raises((ServerError, KeyboardInterrupt)):
+    with pytest.raises((Gone, KeyboardInterrupt)):
         clean(box, path, lambda source: Watched(source, **watched))
     assert {row.state for row in rows(path) if row.message_id != "9@example.org"} == ({state} if state else set())
     outcome = clean(box, path)
@@ -394,7 +444,7 @@ def test_a_break_on_the_way_back_leaves_a_truthful_journal_too(box: Box, path: P
     before = box.content()
     clean(box, path)
     watched: dict[str, Any] = {when: at(call, _break)}
-    with pytest.raises(ServerError):
+    with pytest.raises(Gone):
         take_back(box, path, lambda source: Watched(source, **watched))
     assert clean(box, path).moved == ()
     take_back(box, path)
@@ -404,7 +454,7 @@ def test_a_break_on_the_way_back_leaves_a_truthful_journal_too(box: Box, path: P
 
 def test_a_broken_off_run_can_be_taken_back_at_once(box: Box, path: Path) -> None:
     before = box.content()
-    with pytest.raises(ServerError):
+    with pytest.raises(Gone):
         clean(box, path, lambda source: Watched(source, after=at("move", _break)))
     assert len(take_back(box, path).moved) == 4
     assert box.content() == before
@@ -461,8 +511,11 @@ def _save(box: Box, path: Path, copy: Path) -> None:
 
 
 def _check_complete(box: Box, before: list[tuple[str, bytes, str, int]]) -> None:
-    """All there, and once, as soon as the server has done what it was told last."""
+    """All there, and once, as soon as the server has done what it was told last; where it copies, at least once."""
     expected = sorted(raw for _, raw, *_ in before)
+    if box.copies:
+        assert not Counter(expected) - Counter(raw for _, raw, *_ in box.content())
+        return
     deadline = time.monotonic() + 5
     while sorted(raw for _, raw, *_ in box.content()) != expected and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -521,7 +574,7 @@ def test_an_open_move_is_settled_by_what_is_in_both_folders(
 ) -> None:
     box = _maildir(tmp_path / "mail")
     box.deliver(ONE, "S")
-    with pytest.raises(ServerError):
+    with pytest.raises(Gone):
         clean(box, path, lambda source: Watched(source, before=at("move", _break)))
     original = _file(box, ONE)
     for number in range(there):
@@ -546,7 +599,7 @@ def test_of_two_alike_each_finds_its_own_place(tmp_path: Path, path: Path) -> No
         _file(box, ONE).rename(box.root / ".Ads" / "cur" / "99.new:2,S")
         _break()
 
-    with pytest.raises(ServerError):
+    with pytest.raises(Gone):
         clean(box, path, lambda source: Watched(source, before=at("move", half)))
     with running(box, path) as (source, journal, _):
         assert sorted(row.state for row in reconcile(source, journal)) == ["done", "failed"]
@@ -559,7 +612,7 @@ def test_a_copy_that_was_in_the_target_before_is_not_taken_for_ours(dovecot: Dov
     box = _on_server(dovecot)
     box.deliver(ONE, "S")
     dovecot.deliver(box.url, ONE, folder=".Ads")
-    with pytest.raises(ServerError):
+    with pytest.raises(Gone):
         clean(box, path, lambda source: Watched(source, before=at("move", _break)))
     _file(box, ONE).unlink()
     with running(box, path) as (source, journal, _):
@@ -569,7 +622,7 @@ def test_a_copy_that_was_in_the_target_before_is_not_taken_for_ours(dovecot: Dov
 def test_one_alike_that_an_earlier_run_moved_is_not_taken_for_ours(box: Box, path: Path) -> None:
     clean(box, path)
     box.deliver(TWO, "S")
-    with pytest.raises(ServerError):
+    with pytest.raises(Gone):
         clean(box, path, lambda source: Watched(source, before=at("move", _break)))
     assert len(clean(box, path).moved) == 1
     assert box.where(TWO) == [".Ads", ".Ads"]
@@ -579,7 +632,7 @@ def test_one_alike_that_an_earlier_run_moved_is_not_taken_for_ours(box: Box, pat
 def test_a_message_that_cannot_be_read_just_now_stays_open(tmp_path: Path, path: Path) -> None:
     box = _maildir(tmp_path / "mail")
     box.deliver(ONE, "S")
-    with pytest.raises(ServerError):
+    with pytest.raises(Gone):
         clean(box, path, lambda source: Watched(source, before=at("move", _break)))
     file = _file(box, ONE)
     file.rename(tmp_path / "aside")
@@ -627,7 +680,7 @@ def test_a_broken_off_run_is_settled_after_the_source_was_numbered_anew(dovecot:
     box = _on_server(dovecot)
     dovecot.deliver(box.url, ONE, folder=".Lists")
     box = replace(box, home="Lists")
-    with pytest.raises(ServerError):
+    with pytest.raises(Gone):
         clean(box, path, lambda source: Watched(source, before=at("move", _break)))
     _renumber(dovecot, box.url, "Lists")
     with running(box, path) as (source, journal, _):
@@ -646,7 +699,7 @@ def test_a_half_done_move_is_seen_also_after_the_source_was_numbered_anew(doveco
             assert client.uid("COPY", "1", "Ads")[0] == "OK"
         _break()
 
-    with pytest.raises(ServerError):
+    with pytest.raises(Gone):
         clean(box, path, lambda source: Watched(source, before=at("move", half)))
     _renumber(dovecot, box.url, "Lists")
     with running(box, path) as (source, journal, _):
@@ -656,6 +709,9 @@ def test_a_half_done_move_is_seen_also_after_the_source_was_numbered_anew(doveco
 def _to(box: Box, raw: bytes, folder: str) -> None:
     for name in ("cur", "new", "tmp"):
         (box.root / folder / name).mkdir(parents=True, exist_ok=True)
+    owner = box.root.stat()
+    for path in (box.root / folder, *(box.root / folder).iterdir()):
+        os.chown(path, owner.st_uid, owner.st_gid)
     path = _file(box, raw, ".Ads")
     path.rename(box.root / folder / "cur" / path.name)
 
@@ -664,7 +720,7 @@ def _to(box: Box, raw: bytes, folder: str) -> None:
     ("meddle", "reason"),
     [
         (lambda box: _file(box, TWO, ".Ads").unlink(), "it is not in Ads any more"),
-        (lambda box: _to(box, TWO, ".Read later"), "it is not in Ads any more"),
+        (lambda box: _to(box, TWO, ".Read later"), "it is not in Ads any more; it is in Read later now"),
         (lambda box: _remark(box, TWO, "ST", ".Ads"), "it is marked as deleted"),
     ],
 )

@@ -17,6 +17,7 @@ from mailboxes import (
     message,
     on_server,
     one_eml,
+    places_of,
     scan,
     stdin,
     stdin_mbox,
@@ -119,8 +120,8 @@ def test_reading_changes_nothing(lay: Lay, kind: str, changes: bool) -> None:
         source = mailbox.open(changes)
         mails = mails_of(source)
         source.look([mail.place for mail in mails.values()])
-        source.find(source.folder, mails[PLAIN].identity, "1@example.org")
-        source.find("Nowhere", mails[PLAIN].identity, "1@example.org")
+        places_of(source, source.folder, mails[PLAIN].identity, "1@example.org")
+        places_of(source, "Nowhere", mails[PLAIN].identity, "1@example.org")
         source.close()
     assert mailbox.snapshot() == before
 
@@ -193,9 +194,9 @@ def test_moved_there_and_back_a_message_is_the_same(lay: Lay) -> None:
     moved = source.move([mail.place for mail in chosen], target)
     assert set(moved) == {mail.place for mail in chosen}
     assert set(mails_of(source)) == {FOLDED}
-    assert source.find("Ads", chosen[0].identity, "1@example.org", target.uidnext) == [moved[chosen[0].place]]
-    assert source.find(source.folder, chosen[0].identity, "1@example.org") == []
-    assert source.find("Ads", "sha256:other", "1@example.org") == []
+    assert places_of(source, "Ads", chosen[0].identity, "1@example.org", target) == [moved[chosen[0].place]]
+    assert places_of(source, source.folder, chosen[0].identity, "1@example.org") == []
+    assert places_of(source, "Ads", "sha256:other", "1@example.org") == []
     source.close()
 
     there = mailbox.open_at("Ads")
@@ -243,9 +244,9 @@ def test_two_messages_alike_are_two(lay: Lay) -> None:
     places = [one.place for one in source.scan(WANTED) if isinstance(one, Mail)]
     assert len(set(places)) == 2
     identity = source.look(places)[places[0]].identity
-    assert source.find(source.folder, identity, "1@example.org") == places
+    assert places_of(source, source.folder, identity, "1@example.org") == places
     source.move(places[:1], source.prepare("Ads"))
-    assert source.find(source.folder, identity, "1@example.org") == places[1:]
+    assert places_of(source, source.folder, identity, "1@example.org") == places[1:]
     source.close()
 
 

@@ -18,6 +18,7 @@ import pytest
 import trustme
 from dovecot import PASSWORD, Dovecot
 from imapclient import IMAPClient
+from mailboxes import AT_ONCE
 from scripted_imap import CUT, Answer, ScriptedServer, mailbox
 from test_guarded import PASSWORD as SECRET
 
@@ -312,7 +313,13 @@ def test_s1_without_starttls_in_the_location_a_plain_server_gets_nothing(pki: _P
     """ "If offered" is not asked: imaps:// begins with TLS, and imap:// to this machine stays as it is."""
     with ScriptedServer(starttls=pki.context) as server:
         with pytest.raises(ServerError, match="does not speak TLS"):
-            open_imap(f"imaps://ann@127.0.0.1:{server.port}/", lambda _: "pw", changes=False, ca_file=pki.ca_file)
+            open_imap(
+                f"imaps://ann@127.0.0.1:{server.port}/",
+                lambda _: "pw",
+                changes=False,
+                ca_file=pki.ca_file,
+                patience=AT_ONCE,
+            )
         assert not any(b"STARTTLS" in line or b"LOGIN" in line for line in server.lines)
 
 
@@ -341,7 +348,13 @@ def test_a_real_server_is_read_over_starttls(dovecot: Dovecot, user: str) -> Non
         assert moved.account == source.account
     assert accounts == [source.account]
     with closing(
-        open_imap(location_of(source.account, "LinkedIn"), lambda _: PASSWORD, changes=True, ca_file=dovecot.ca_file)
+        open_imap(
+            location_of(source.account, "LinkedIn"),
+            lambda _: PASSWORD,
+            changes=True,
+            ca_file=dovecot.ca_file,
+            patience=AT_ONCE,
+        )
     ) as back:
         assert [one.place for one in back.scan(ALL) if isinstance(one, Mail)] == [moved]
 
@@ -352,4 +365,4 @@ def test_s2_a_real_server_that_nobody_vouches_for_gets_no_password(ca_file: bool
     url = _url(dovecot, user)
     url = url.replace("localhost", "127.0.0.2") if ca_file else url
     with pytest.raises((LoginError, ServerError)):
-        open_imap(url, never, changes=False, ca_file=dovecot.ca_file if ca_file else None)
+        open_imap(url, never, changes=False, ca_file=dovecot.ca_file if ca_file else None, patience=AT_ONCE)

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn, TextIO, cast
 
 import typer
 
 from filters import __version__
 from filters.cli import mailbox, tell, undoing
+from filters.cli.ending import ENDING, SIGTERM_CODE
 from filters.errors import FiltersError, WriteError
 from filters.safe_text import safe_text
 
-_SIGTERM_CODE = 143
 _STOPPED = "Stopped. What was moved so far is in the journal; `unpitch undo --last` takes it back."
 _REPORT = "What was moved so far is in the journal. Please report this."
 
@@ -49,7 +47,7 @@ def version(show: bool = typer.Option(False, "--version", help="Print the versio
 def main() -> None:
     """The command `unpitch`."""
     _guard_streams()
-    signal.signal(signal.SIGTERM, _terminated)
+    ENDING.obey()
     try:
         app()
     except FiltersError as error:
@@ -57,8 +55,8 @@ def main() -> None:
     except SystemExit as end:
         if end.code in (1, 130):  # Ctrl-C, at a prompt or elsewhere
             _end(_STOPPED, 130)
-        if end.code == _SIGTERM_CODE:
-            _end(_STOPPED, _SIGTERM_CODE)
+        if end.code == SIGTERM_CODE:
+            _end(_STOPPED, SIGTERM_CODE)
         _end("", int(end.code or 0))
     except Exception as error:  # its text may hold mail
         at = traceback.extract_tb(error.__traceback__)[-1]
@@ -105,10 +103,6 @@ def _guard_streams() -> None:
         if isinstance(stream, io.TextIOWrapper):  # in a locale that lacks a letter
             stream.reconfigure(errors="backslashreplace")
     sys.stdout = cast(TextIO, _Output(sys.stdout))
-
-
-def _terminated(_signal: int, _frame: FrameType | None) -> None:
-    raise SystemExit(_SIGTERM_CODE)
 
 
 def _end(message: str, code: int) -> NoReturn:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from filters import moving, senders
+from filters.cli.ending import ENDING
 from filters.cli.options import (
     Access,
     CaFile,
@@ -33,8 +34,8 @@ from filters.cli.options import (
     setup,
     warn,
 )
-from filters.errors import LimitError, RefusedError, UsageError
-from filters.journal import Journal, kept_in
+from filters.errors import FiltersError, LimitError, RefusedError, UsageError
+from filters.journal import OPEN, Journal, kept_in
 from filters.journal import Move as MoveRow
 from filters.limits import DAYS, MAX_MOVES, Limits
 from filters.report import Audit, audit_json, audit_text, headline, opt_out_text, promotional_list, say
@@ -143,7 +144,8 @@ def clean(
                 if dry_run:
                     dry_run_one(out, source, how, wanted, to)
                 else:
-                    clean_one(out, source, how, wanted, to, journal_path(), limits, None if yes else typer.confirm)
+                    ask = None if yes else typer.confirm
+                    clean_one(out, way_in, source, how, wanted, to, journal_path(), limits, ask)
             except LimitError as error:
                 warn(str(error))
                 limited = error.exit_code
@@ -161,6 +163,7 @@ def dry_run_one(out: Console, source: Source, how: Setup, wanted: Policy, to: st
 
 def clean_one(
     out: Console,
+    way_in: Access,
     source: Source,
     how: Setup,
     wanted: Policy,
@@ -178,6 +181,7 @@ def clean_one(
     now = datetime.now(UTC)
     with journal_to_change(journal_file) as journal, journal.run(source.account, "clean", now) as run:
         _settled(out, moving.reconcile(source, journal))
+        _settled(out, moving.reconcile_all(way_in.open_at(source.account), journal, source.account))
         found = gather(source, how, wanted, journal.kept(source.account), Audit())
         _show(out, found, how)
         chosen = found.to_move[: limits.first(len(found.to_move))]
@@ -190,7 +194,8 @@ def clean_one(
         elif (braked and not ask) or (ask and not _agreed(out, ask, len(chosen), left, to, braked)):
             say(out, "Nothing was moved.", "bold")
         else:
-            outcome = moving.move(source, journal, run, [finding.candidate for finding in chosen], to)
+            with _told_when_broken_off(out, journal, run, to):
+                outcome = moving.move(source, journal, run, [one.candidate for one in chosen], to, ENDING.hold)
             _moved(out, outcome, to, run)
             braked = ""
             if left and ask:
@@ -198,6 +203,20 @@ def clean_one(
     if not ask and (braked or left):
         why = f"{braked} Nothing was moved. {_LIFT}" if braked else _more(left, limits)
         raise LimitError(f"{place_name(source)}: {why}")
+
+
+@contextmanager
+def _told_when_broken_off(out: Console, journal: Journal, run: str, to: str) -> Iterator[None]:
+    """Whatever ends a run, it says what it did, by the journal."""
+    try:
+        yield
+    except BaseException:
+        with suppress(FiltersError):
+            states = Counter(move.state for move in journal.moves(run))
+            say(out, f"{states['done']:,} moved to {to} before it was broken off.", "bold yellow")
+            if under_way := sum(states[state] for state in OPEN):
+                say(out, f"What became of {under_way:,} more is not proven yet; the next run settles it.", "yellow")
+        raise
 
 
 def _is_known(journal: Journal, account: str) -> bool:

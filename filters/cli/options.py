@@ -16,6 +16,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from filters import model, senders
 from filters.authenticity import Authserv, parse_trust, pinned_for
+from filters.cli.ending import ENDING
 from filters.config import password_for, state_folder
 from filters.database import DamagedError, keep_aside
 from filters.errors import InputError, UsageError
@@ -23,7 +24,8 @@ from filters.journal import Journal, open_journal
 from filters.safe_text import safe_text
 from filters.senders import Sender
 from filters.sources import Source
-from filters.sources.opening import open_source
+from filters.sources.opening import location_of, open_source
+from filters.sources.patience import Patience
 from filters.sweep import Policy, Setup
 
 Sources = Annotated[
@@ -94,6 +96,9 @@ def warn(text: str) -> None:
     print(f"unpitch: {safe_text(text)}", file=sys.stderr)
 
 
+_PATIENCE = Patience(tell=warn, sleep=ENDING.pause)
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """How to get in: `password` gets the printable account and is called only when a server asks."""
@@ -103,7 +108,13 @@ class Access:
 
     def open(self, location: str, *, changes: bool) -> Source:
         """The source at a location."""
-        return open_source(location, self.password, changes=changes, ca_file=self.ca_file, stdin=sys.stdin.buffer)
+        return open_source(
+            location, self.password, changes=changes, ca_file=self.ca_file, stdin=sys.stdin.buffer, patience=_PATIENCE
+        )
+
+    def open_at(self, account: str) -> Callable[[str], Source]:
+        """Opens a folder of an account, with leave to change it."""
+        return lambda folder: self.open(location_of(account, folder), changes=True)
 
 
 def access(password_command: str, ca_file: Path | None) -> Access:

@@ -73,7 +73,7 @@ def _show(out: Console, sample: Sample) -> None:
         journal = Path(state) / "journal.sqlite3"
         _prompt(out, f"unpitch clean {command} --yes")
         with closing(way_in.open(sample.location, changes=True)) as source:
-            mailbox.clean_one(out, source, setup(source, trust), wanted, target, journal, Limits(), ask=None)
+            mailbox.clean_one(out, way_in, source, setup(source, trust), wanted, target, journal, Limits(), ask=None)
         _prompt(out, "unpitch undo --last")
         undoing.take_back(out, undoing.Choice(), way_in, journal)
     with closing(way_in.open(sample.location, changes=False)) as source:

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from filters import moving
+from filters.cli.ending import ENDING
 from filters.cli.options import (
     Access,
     CaFile,
@@ -27,8 +28,6 @@ from filters.errors import FiltersError, NotFoundError, UsageError
 from filters.journal import OPEN, SENDER_PART, Journal, Move, look_into
 from filters.report import say
 from filters.runs import in_words, run_text, runs_json, runs_text, summaries
-from filters.sources import Source
-from filters.sources.opening import location_of
 
 #: Moves that may be put back, and those that cannot for a reason which a person should know.
 _WORTH_TRYING = ("done", *OPEN)
@@ -221,12 +220,9 @@ def _put_back(out: Console, what: str, way_in: Access, journal: Journal, moves: 
     """Put back moves of one account."""
     account, ids = moves[0].place.account, [move.id for move in moves]
 
-    def open_at(folder: str) -> Source:
-        return way_in.open(location_of(account, folder), changes=True)
-
     try:
         with journal.run(account, "undo", datetime.now(UTC)) as this:
-            outcome = moving.undo(open_at, journal, this, moves)
+            outcome = moving.undo(way_in.open_at(account), journal, this, moves, ENDING.hold)
     except BaseException:
         before = sum(move.state == "undone" for move in moves)
         done = sum(move.state == "undone" for move in journal.reread(ids)) - before

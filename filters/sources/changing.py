@@ -79,8 +79,8 @@ class Changer:
                 self._folders.forget(target.folder)
                 raise _gone(target) from None
             raise
-        if validity != target.uidvalidity:
-            return {}
+        if validity != target.uidvalidity or any(new < target.uidnext for new in copies.values()):
+            return {}  # stale, or a lie: what was there before is no copy of ours
         return {uid: Place(self._account, target.folder, f"{validity}:{new}") for uid, new in copies.items()}
 
     def remove(self, places: Sequence[Place]) -> Collection[Place]:

@@ -24,6 +24,7 @@ class Folders:
     def __init__(self, session: Session, account: str) -> None:
         self._session, self._account = session, account
         self._prefix, self._delimiter = session.client.namespace()
+        self._told = "NAMESPACE" in session.client.capabilities
         self._tells = "SPECIAL-USE" in session.client.capabilities
         self._raws: dict[str, str] = {}
 
@@ -118,7 +119,7 @@ class Folders:
     def _created(self, folder: str) -> Folder:
         name = encoded(folder.replace("/", self._delimiter) if self._delimiter else folder)
         names = [name if name.startswith(self._prefix) else self._prefix + name]
-        if not self._prefix and self._delimiter:
+        if not self._told and not self._prefix and self._delimiter:
             names.append(f"INBOX{self._delimiter}{name}")  # where nobody tells the prefix (N20)
         for raw in names:
             found = Folder(raw, frozenset(), self._delimiter)

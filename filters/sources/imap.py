@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from filters.errors import NotFoundError, RefusedError, ServerError
+from filters.errors import LoginError, NotFoundError, RefusedError, ServerError
 from filters.safe_text import safe_text
 from filters.sources import (
     HEADER_CAP,
@@ -29,7 +29,7 @@ from filters.sources.folders import Folders
 from filters.sources.guarded import SEARCHABLE, Folder, GuardedClient, Opened, RejectedError
 from filters.sources.location import ImapLocation, parse_url
 from filters.sources.patience import Patience
-from filters.sources.session import Session, renewable
+from filters.sources.session import Secret, Session
 from filters.sources.wire import BrokenOffError
 
 #: UIDs per SEARCH: a longer answer than 1,000,000 bytes would be refused (N30), and 80,000 UIDs fit into that.
@@ -58,22 +58,24 @@ def open_imap(
     Raises UsageError, ServerError, LoginError or NotFoundError.
     """
     location = parse_url(url)
-    logging_in = renewable(password, location.account)
+    secret = Secret(lambda: password(location.account))
 
     def connect() -> GuardedClient:
-        def log_in(secret: str) -> GuardedClient:
-            tls, starttls = location.scheme != "imap", location.scheme == "imap+starttls"
-            client = GuardedClient(
-                location.host, location.port, tls=tls, starttls=starttls, changes=changes, ca_file=ca_file
-            )
-            try:
-                client.login(location.user, secret)
-            except BaseException:
-                client.logout()
+        tls, starttls = location.scheme != "imap", location.scheme == "imap+starttls"
+        client = GuardedClient(
+            location.host, location.port, tls=tls, starttls=starttls, changes=changes, ca_file=ca_file
+        )
+        try:
+            secret.log_in(client, location.user)
+        except LoginError:
+            client.logout()
+            if not secret.renew():
                 raise
-            return client
-
-        return logging_in(log_in)
+            return connect()
+        except BaseException:
+            client.logout()
+            raise
+        return client
 
     return ImapSource(location, Session(connect, patience), changes=changes)
 
@@ -230,10 +232,12 @@ class ImapSource:
         if uids is None:
             hits = (self._search(opened.raw, first, last, one) for one in sought.values() if SEARCHABLE.fullmatch(one))
             uids = sorted({uid for some in hits for uid in some})
+            if not uids and since and last - first < _WINDOW:  # some servers answer nothing to such a question (P17)
+                uids = self._search(opened.raw, first, last)
         found: dict[str, list[Place]] = {}
         for batch in batches(uids, self._batch):
             for uid, head in self._heads(opened.raw, batch).items():
-                if isinstance(head, Fetched) and (identity := _identity(head)) in sought:
+                if isinstance(head, Fetched) and (identity := _identity(head)) and identity in sought:
                     found.setdefault(identity, []).append(self._place(folder, opened.uidvalidity, uid))
         return found
 

@@ -18,7 +18,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from filters.errors import LoginError, ServerError, TransientError
+from filters.errors import ServerError, TransientError
 from filters.sources.guarded import BusyServerError, GuardedClient, Opened
 from filters.sources.patience import Patience
 from filters.sources.wire import SilentError
@@ -169,26 +169,26 @@ def _happened(error: BaseException | None) -> str:
     return str(error).removesuffix(" Try again later.")
 
 
-def renewable(
-    password: Callable[[str], str], account: str
-) -> Callable[[Callable[[str], GuardedClient]], GuardedClient]:
-    """Logs in with a secret that is asked for once, and once more when the server does not take it any more in mid-run (a token that
-    expired): never more often, because accounts get locked. `log_in` gets the secret, and makes the connection."""
-    secrets: list[str] = []
-    renewed = False
+class Secret:
+    """What to log in with: asked for once, when it is needed, and once more when the server refuses in mid-run what it took before (a
+    token that expired). Never more often, because accounts get locked."""
 
-    def connected(log_in: Callable[[str], GuardedClient]) -> GuardedClient:
-        nonlocal renewed
-        if not secrets:
-            secrets.append(password(account))
-            return log_in(secrets[-1])
-        try:
-            return log_in(secrets[-1])
-        except LoginError:
-            if renewed or (fresh := password(account)) == secrets[-1]:
-                raise
-            renewed = True
-            secrets.append(fresh)
-            return log_in(fresh)
+    def __init__(self, password: Callable[[], str]) -> None:
+        self._password = password
+        self._known: str | None = None
+        self._accepted = self._renewed = False
 
-    return connected
+    def log_in(self, client: GuardedClient, user: str) -> None:
+        """Raises LoginError, like `GuardedClient.login`."""
+        if self._known is None:
+            self._known = self._password()
+        client.login(user, self._known)
+        self._accepted = True
+
+    def renew(self) -> bool:
+        """Ask again; whether that may help."""
+        if not self._accepted or self._renewed:
+            return False
+        self._renewed = True
+        before, self._known = self._known, self._password()
+        return before != self._known
