@@ -11,11 +11,13 @@ import io
 import json
 import re
 import socket
+import ssl
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import hostile
 
@@ -30,6 +32,7 @@ from filters.sources import header_block
 from filters.sources.files import message_id_of
 from filters.sources.guarded import GuardedClient
 from filters.sources.location import decoded, encoded, parse_url
+from filters.sources.starttls import start_tls
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "mail"
@@ -262,12 +265,40 @@ def _check_answer(kind: bytes, found: object) -> None:
             assert not copies or 0 < validity < 10_000_000_000
 
 
+class _Context(ssl.SSLContext):
+    """Begins TLS by giving back what it is given."""
+
+    def wrap_socket(self, sock: object, **_: object) -> ssl.SSLSocket:  # type: ignore[override]
+        return sock  # type: ignore[return-value]
+
+
+_CONTEXT = _Context(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def before_tls(data: bytes) -> None:
+    """What a server says in the clear: its greeting, and after a NUL its answer to STARTTLS."""
+    greeting, _, answer = data.partition(b"\0")
+    line = Line(greeting, {b"STARTTLS": answer})
+    try:
+        secured = start_tls(cast(socket.socket, line), "mail.example", 143, _CONTEXT)
+    except FiltersError as error:
+        assert not _CONTROLS.search(str(error))
+    else:
+        assert secured is line
+        assert re.fullmatch(rb"(?i)\* OK[^\n]*\n(\* CAPABILITY [^\n]*\n)*", greeting), (
+            "an answer before its question counted"
+        )
+        assert re.fullmatch(rb"(?i)(\* CAPABILITY [^\n]*\n)*A1 OK[^\n]*\n", answer)
+    assert line.sent in ([], [b"A1 STARTTLS\r\n"])
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "message": whole_message,
     "headers": headers,
     "authentication": authentication,
     "folders": folder_names,
     "replies": server_replies,
+    "starttls": before_tls,
     "html": html,
     "safe_text": shown_text,
 }
@@ -339,6 +370,17 @@ WORDS: dict[str, tuple[bytes, ...]] = {
         *(b"(", b")", b'"', b"\\", b";", b"=", b"reason=", b"/1", b" 1;", b"\0"),
     ),
     "folders": (b"&", b"-", b"&AGE-", b"&2D3eAA-", b"&2D0-", b"/", b"@", b":", b"[", b"]", b"%40", b"%c3%bc", b"INBOX"),
+    "starttls": (
+        b"* OK ",
+        b"* CAPABILITY IMAP4rev1\r\n",
+        b"A1 OK ",
+        b"A1 NO ",
+        b"* BYE ",
+        b"* PREAUTH ",
+        b"\r\n",
+        b"\n",
+        b"\0",
+    ),
     "replies": (
         *(
             b"* ",
@@ -464,6 +506,15 @@ _REPLIES = (
     b"M* VANISHED 4,7:9\r\nTAG NO [OVERQUOTA] full\r\n",
     b"ETAG BAD what?\r\n",
 )
+_CLEAR = (
+    b"* OK hello\r\n\0A1 OK begin\r\n",
+    b"* OK [CAPABILITY IMAP4rev1 STARTTLS] x\r\n\0* CAPABILITY IMAP4rev1\r\nA1 OK begin\r\n",
+    b"* PREAUTH x\r\n\0",
+    b"* OK x\r\n\0A1 NO not now\r\n",
+    b"* OK x\r\n\0A1 OK begin\r\n* CAPABILITY IMAP4rev1\r\n",
+    b"* BYE busy\r\n\0",
+    b"* OK x\r\n\0* LIST () NIL x\r\nA1 OK\r\n",
+)
 _PRINTED = (
     "\x1b]52;c;ZXZpbA==\x07",
     "a\u202egpj.exe",
@@ -504,6 +555,7 @@ def seeds() -> dict[str, list[bytes]]:
         "authentication": _values(mails, "Authentication-Results"),
         "folders": [name.encode("utf-8", "surrogatepass") for name in _NAMES],
         "replies": list(_REPLIES),
+        "starttls": list(_CLEAR),
         "html": pages,
         "safe_text": [b"\x28" + text.encode("utf-8", "surrogatepass") for text in _PRINTED]
         + [b"\0" + value for value in _values(mails, "Subject")],

@@ -21,6 +21,11 @@ FINDINGS = [
         b'mx.exampl"e.net"; dkim=pass header.d=linkedin.com',
     ),
     (
+        "starttls",
+        "an answer to STARTTLS that came before STARTTLS was sent counted",
+        b"* OK hello\r\nA1 OK begin\r\n\0A1 OK begin\r\n",
+    ),
+    (
         "html",
         "every block opened all formatting elements anew: 13 s for 60 kB",
         "".join(f"<font id={number}><p>" for number in range(4_900)).encode(),

@@ -5,14 +5,11 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
-import string
 import subprocess
 import sys
 import tomllib
 from base64 import b64encode
-from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from itertools import islice, permutations
@@ -21,17 +18,14 @@ from typing import Any
 
 import mails
 import pytest
-from fuzz_targets import USUAL, Line, served
 from hostile import cpu_limit, mail, multipart, text_mail, with_header
 from scripted_imap import ScriptedServer, mailbox
 
 from filters import senders
-from filters.errors import FiltersError, InputError
+from filters.errors import InputError
 from filters.message import DECODED_CAP, HEADER_CAP, PART_CAP, WORD_CAP, decode_words, parse
 from filters.normal_form import fold, normal, words
 from filters.safe_text import unlinked
-from filters.sources.guarded import GuardedClient
-from filters.sources.location import encoded
 
 ROOT = Path(__file__).parent.parent
 
@@ -47,62 +41,6 @@ def test_every_threat_has_a_test_that_bears_its_number(number: str) -> None:
         for name in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
     ]
     assert any(re.match(rf"test_(?:[a-z]+\d+_)*{number}_", name) for name in names) != (number in LATER)
-
-
-# --- T1: commands made of text
-
-
-def test_t1_of_100_000_strings_none_makes_two_commands() -> None:
-    line = Line(b"* OK hello\r\n", USUAL)
-    with served(line):
-        client = GuardedClient("mail.example", 143, tls=False, changes=True)
-        client.login("ann", "pa55word")
-    line.sent.clear()
-    choose = random.Random(1)
-    pieces = [
-        "\r\n",
-        "\n",
-        "\r",
-        "\0",
-        '"',
-        "\\",
-        "{3}",
-        "{3+}\r\n",
-        ")",
-        "A1 EXPUNGE",
-        " ",
-        "*",
-        "%",
-        "ü",
-        "\u2028",
-        "\ud800",
-        "&-",
-    ]
-    asks: list[Callable[[str], object]] = [
-        lambda text: client.search(1, 9, text),
-        client.status,
-        client.folders,
-        client.create,
-        lambda text: client.create(encoded(text)),
-        lambda text: client.fetch([1], text),
-        lambda text: client.move([1], text),
-        client.open,
-    ]
-    refused = 0
-    for number in range(100_000):
-        text = "".join(
-            choose.choices(pieces, k=choose.randrange(4)) + choose.choices(string.printable, k=choose.randrange(6))
-        )
-        before = len(line.sent)
-        try:
-            asks[number % len(asks)](text)
-        except FiltersError:
-            refused += len(line.sent) == before
-        for sent in line.sent[before:]:
-            assert client._wire._allowed.fullmatch(sent)
-            assert (sent.count(b"\r"), sent.count(b"\n"), sent[-2:]) == (1, 1, b"\r\n")
-        assert not client.dead
-    assert 10_000 < refused < 90_000  # both kinds were tried
 
 
 # --- T2, T14, M5: what is written

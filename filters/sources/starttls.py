@@ -23,6 +23,7 @@ _LINES = 10
 
 _GREETING = re.compile(rb"\* OK(?: [^\r\n\0]*)?\r\n", re.IGNORECASE)
 _CAPABILITY = re.compile(rb"\* CAPABILITY [^\r\n\0]*\r\n", re.IGNORECASE)
+_CAPABILITIES = re.compile(rb"(?:\* CAPABILITY [^\r\n\0]*\r\n)*", re.IGNORECASE)
 _ANSWER = re.compile(rb"A1 ((?i:OK|NO|BAD))(?: ([^\r\n\0]*))?\r\n")
 _BYE = re.compile(rb"\* BYE(?: ([^\r\n\0]*))?\r\n", re.IGNORECASE)
 _NOTHING_SENT = "No password was sent."
@@ -66,6 +67,11 @@ class _Plain:
             f"{_NOTHING_SENT} Use imaps:// if the server has it."
         )
 
+    def expect_no_answer(self) -> None:
+        """Raise ServerError when an answer is there before its question."""
+        if not _CAPABILITIES.fullmatch(self._in):
+            self.refuse()
+
     def expect_nothing_more(self) -> None:
         """Raise ServerError when there is a byte that would be read as if it had come after TLS."""
         if self._in:
@@ -87,6 +93,7 @@ def start_tls(sock: socket.socket, host: str, port: int, context: ssl.SSLContext
         )
     if not _GREETING.fullmatch(greeting):
         raise ServerError(f"{where} did not greet as an IMAP server does{_says(greeting)}. {_NOTHING_SENT}")
+    plain.expect_no_answer()
     sock.sendall(b"A1 STARTTLS\r\n")
     line = plain.line()
     while _CAPABILITY.fullmatch(line):
