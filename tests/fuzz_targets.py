@@ -28,7 +28,7 @@ from filters.html import read_page
 from filters.imitation import claims_to_be
 from filters.normal_form import normal
 from filters.safe_text import csv_cell, safe_text
-from filters.sources import header_block
+from filters.sources import header_block, mbox
 from filters.sources.files import message_id_of
 from filters.sources.guarded import GuardedClient
 from filters.sources.location import decoded, encoded, parse_url
@@ -106,7 +106,7 @@ def authentication(data: bytes) -> None:
     for method in results.methods:
         assert re.fullmatch(r"[a-z][a-z0-9_-]*", method.name)
         assert all(isinstance(value, str) for pair in method.properties for value in pair)
-    value = re.sub(rb"[\r\n]+(?![ \t])", b"", data)
+    value = re.sub(rb"[\r\n]+(?![ \t])", b" ", data)
     with suppress(InputError):
         mail = message.parse(_LINES % value)
         said = check(mail, senders.load(), [Authserv(RECEIVER, "above")])
@@ -292,11 +292,22 @@ def before_tls(data: bytes) -> None:
     assert line.sent in ([], [b"A1 STARTTLS\r\n"])
 
 
+def mailbox_file(data: bytes) -> None:
+    """An mbox file, which must hold the same messages in whatever blocks it is read."""
+    data = mbox.START + data
+    whole = list(mbox.messages([data]))
+    size = 1 + len(data) // 50 + len(data) % 7
+    assert whole == list(mbox.messages(data[at : at + size] for at in range(0, len(data), size)))
+    assert sum(size for _, size in whole) <= len(data)
+    assert all(len(raw) <= size for raw, size in whole)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "message": whole_message,
     "headers": headers,
     "authentication": authentication,
     "folders": folder_names,
+    "mbox": mailbox_file,
     "replies": server_replies,
     "starttls": before_tls,
     "html": html,
@@ -380,6 +391,17 @@ WORDS: dict[str, tuple[bytes, ...]] = {
         b"\r\n",
         b"\n",
         b"\0",
+    ),
+    "mbox": (
+        b"From ",
+        b"\nFrom ",
+        b"\n\nFrom ",
+        b"\r\n\r\nFrom ",
+        b">From ",
+        b"\n>",
+        b"\r",
+        b"\n",
+        b"From x Thu Jan  1 00:00:00 2026\n",
     ),
     "replies": (
         *(
@@ -554,6 +576,11 @@ def seeds() -> dict[str, list[bytes]]:
         "headers": [raw.replace(b"\r\n", b"\n").partition(b"\n\n")[0] for raw in mails],
         "authentication": _values(mails, "Authentication-Results"),
         "folders": [name.encode("utf-8", "surrogatepass") for name in _NAMES],
+        "mbox": [
+            b"x\n" + b"\n\nFrom x\n".join(raw[:300] for raw in mails[at : at + 3])
+            for at in range(0, len(mails) - 3, 40)
+        ]
+        + [b"\n\nFrom \n>From a\n\r\n>>From b\r\n\r\nFrom c", b"a\r\n\r\nFrom b\n\n\nFrom c\n"],
         "replies": list(_REPLIES),
         "starttls": list(_CLEAR),
         "html": pages,
