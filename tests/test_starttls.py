@@ -10,6 +10,7 @@ import io
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ from filters.sources.guarded import GuardedClient
 from filters.sources.imap import open_imap
 from filters.sources.location import parse_url
 from filters.sources.opening import location_of, open_source
+from filters.sources.starttls import _Plain
 
 MAIL = b"From: ann@example.org\r\nMessage-ID: <1@example.org>\r\n\r\nHello\r\n"
 ALL = Wanted(("From",), lambda _: True)
@@ -202,6 +204,7 @@ def test_s1_buffering_a_byte_in_a_packet_of_its_own_breaks_the_handshake(injecte
                 hello = plain.recv(5, socket.MSG_PEEK)  # the client is past its check: TLS has begun
                 assert hello[:1] == b"\x16"
                 plain.sendall(injected)
+                plain.shutdown(socket.SHUT_WR)
                 with suppress(OSError):
                     while data := plain.recv(65_536):
                         received.append(data)
@@ -247,6 +250,42 @@ def test_s1_after_starttls_everything_is_asked_anew_over_tls(greeting: bytes, an
         client.logout()
         assert server.plain_lines == [b"A1 STARTTLS\r\n"]
         assert sum(b"CAPABILITY" in line for line in server.lines) == 2
+
+
+def test_s1_a_conversation_byte_by_byte_is_the_same(pki: _Pki) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            plain, _ = listener.accept()
+            with plain:
+                plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for byte in b"* OK hello\r\n":
+                    plain.sendall(bytes([byte]))
+                assert plain.recv(100) == b"A1 STARTTLS\r\n"
+                for byte in b"* CAPABILITY IMAP4rev1\r\nA1 OK begin\r\n":
+                    plain.sendall(bytes([byte]))
+                with pki.context.wrap_socket(plain, server_side=True) as secured:
+                    tag = secured.recv(100).split()[0]
+                    secured.sendall(b"* CAPABILITY IMAP4rev1\r\n" + tag + b" OK x\r\n")
+                    secured.recv(100)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        port = listener.getsockname()[1]
+        client = GuardedClient("127.0.0.1", port, tls=True, starttls=True, changes=False, ca_file=pki.ca_file)
+        client.logout()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def test_s4_the_plain_part_has_a_deadline_of_its_own() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        plain = _Plain(ours, "there")
+        theirs.sendall(b"* OK hel")
+        plain._deadline = time.monotonic() + 0.05
+        with pytest.raises(TimeoutError):
+            plain.line()
 
 
 def test_ic19_library_what_was_said_before_tls_is_believed_after_it(pki: _Pki) -> None:
