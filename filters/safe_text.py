@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from base64 import b64encode
+from collections.abc import Callable
+from urllib.parse import quote
 
 from rich.cells import cell_len, set_cell_size
 
@@ -14,6 +17,8 @@ _QUERY_VALUE = re.compile(r"(?<=[=])[^&;]+")
 #: A path segment or bare parameter that is no word: long, with digits in it, or longer than any word.
 _TOKEN = re.compile(r"[\w%~.+=:,\-]{16,}")
 _LONGEST_WORD = 47
+_LETTERS = re.compile(r"[^A-Za-z0-9]+")
+_SECRET_LETTERS = 4
 _DIGIT = re.compile(r"\d")
 _BARE = re.compile(r"\b(\w{1,40})=(?=[\w%~.+\-]{10})[\w%~.+:\-]+=*")
 
@@ -78,6 +83,23 @@ def _without_tokens(link: str) -> str:
 def _segment_without_tokens(segment: str) -> str:
     long = 1 if _DIGIT.search(segment) else _LONGEST_WORD + 1
     return _TOKEN.sub(lambda run: REDACTED if len(run.group()) >= long else run.group(), segment)
+
+
+def telling(secret: str) -> Callable[[str], bool]:
+    """A test whether a text gives a secret away, in any form that servers and programs write it in: as it is, quoted, escaped, in
+    hexadecimal, or in base64 among other things (such as PLAIN and XOAUTH2). Letters and digits decide; a secret with fewer than
+    four of them is looked for as it is. (A function, so that no repr shows the secret.)"""
+    data = secret.encode("utf-8", "surrogateescape")
+    forms = [secret, repr(data)[2:-1], quote(data), quote(data, safe=""), data.hex(), data.hex().upper()]
+    for skip in range(3):  # what of its base64 does not depend on the bytes around it
+        forms.append(b64encode(bytes(skip) + data).decode()[-(-8 * skip // 6) : 8 * (skip + len(data)) // 6])
+    looks = {look for form in forms if len(look := _LETTERS.sub("", form)) >= _SECRET_LETTERS}
+
+    def tells(text: str) -> bool:
+        shown = _LETTERS.sub("", text)
+        return (bool(secret) and secret in text) or any(look in shown for look in looks)
+
+    return tells
 
 
 def csv_cell(text: str) -> str:

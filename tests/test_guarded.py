@@ -71,6 +71,10 @@ def test_a_dry_run_cannot_send_a_changing_command() -> None:
             ("CREATE", lambda: client.create("News")),
             ("SUBSCRIBE", lambda: client.subscribe("News")),
             ("UID", lambda: client.move([1], "News")),
+            ("UID", lambda: client.copy([1], "News")),
+            ("UID", lambda: client.store([1], "+", ["\\Deleted"])),
+            ("UID", lambda: client.uid_expunge([1])),
+            ("UID", lambda: client._library.expunge([1])),
             ("SELECT", lambda: client._library.select_folder("INBOX")),
         ]
         for command, change in changes:
@@ -82,12 +86,12 @@ def test_a_dry_run_cannot_send_a_changing_command() -> None:
 
 UNLISTED: list[Callable[[IMAPClient], object]] = [
     lambda client: client.expunge(),
-    lambda client: client.expunge([1]),
-    lambda client: client.uid_expunge([1]),
     lambda client: client.close_folder(),
     lambda client: client.delete_messages([1]),
     lambda client: client.add_flags([1], [b"\\Seen"]),
-    lambda client: client.copy([1], "News"),
+    lambda client: client.remove_flags([1], [b"\\Seen"]),
+    lambda client: client.set_flags([1], [b"\\Deleted"]),
+    lambda client: client.add_flags([1], [b"\\Deleted"]),
     lambda client: client.append("INBOX", MAIL),
     lambda client: client.delete_folder("News"),
     lambda client: client.rename_folder("News", "Old"),
@@ -104,6 +108,17 @@ UNLISTED: list[Callable[[IMAPClient], object]] = [
     lambda client: client._imap.send(b"A1 FETCH 1 (FLAGS)\r\n"),
     lambda client: client._imap.send(b"A1 EXPUNGE \r\n"),
     lambda client: client._imap.send(b"A1 uid expunge 1\r\n"),
+    lambda client: client._imap.send(b"A1 UID EXPUNGE\r\n"),
+    lambda client: client._imap.send(b"A1 UID EXPUNGE 1:*\r\n"),
+    lambda client: client._imap.send(b"A1 UID STORE 1:* +FLAGS.SILENT (\\Deleted)\r\n"),
+    lambda client: client._imap.send(b"A1 UID STORE 1 +FLAGS (\\Deleted)\r\n"),
+    lambda client: client._imap.send(b"A1 UID STORE 1 FLAGS.SILENT (\\Deleted)\r\n"),
+    lambda client: client._imap.send(b"A1 UID STORE 1 -FLAGS.SILENT (\\Seen)\r\n"),
+    lambda client: client._imap.send(b"A1 UID STORE 1 +FLAGS.SILENT (\\Seen \\Deleted)\r\n"),
+    lambda client: client._imap.send(b"A1 UID STORE 1 +FLAGS.SILENT ()\r\n"),
+    lambda client: client._imap.send(b'A1 UID COPY 1:* "News"\r\n'),
+    lambda client: client._imap.send(b"A1 UID COPY 1 News\r\n"),
+    lambda client: client._imap.send(b"A1 STORE 1 +FLAGS.SILENT (\\Deleted)\r\n"),
     lambda client: client._imap.send(b"YWJj\r\n"),
     lambda client: client._imap.send(b'A1 LIST "" "' + 8_000 * b"x" + b'"\r\n'),
 ]
@@ -228,11 +243,19 @@ def test_ic2_ic11_there_is_no_expunge_and_an_empty_set_is_never_sent() -> None:
         assert server.commands[-1] == "EXPUNGE"
     with connected() as (client, server):
         before = len(server.lines)
-        for command in (lambda: client.move([], "News"), lambda: client.fetch([], HEAD), lambda: client.existing([])):
+        empty: list[Callable[[], object]] = [
+            lambda: client.move([], "News"),
+            lambda: client.copy([], "News"),
+            lambda: client.store([], "+", ["\\Deleted"]),
+            lambda: client.uid_expunge([]),
+            lambda: client.fetch([], HEAD),
+            lambda: client.existing([]),
+        ]
+        for command in empty:
             with pytest.raises(RefusedError, match="no message at all"):
                 command()
         assert len(server.lines) == before
-        for name in ("expunge", "uid_expunge", "close", "close_folder", "copy", "store", "add_flags", "append"):
+        for name in ("expunge", "close", "close_folder", "add_flags", "append", "delete_messages", "delete_folder"):
             assert not hasattr(client, name)
 
 

@@ -28,6 +28,7 @@ from filters.sources import Mail, Unreadable, Wanted
 from filters.sources.answers import copied
 from filters.sources.guarded import GuardedClient, RejectedError
 from filters.sources.imap import open_imap
+from filters.sources.patience import Patience
 from filters.sources.wire import BrokenOffError
 
 MAIL = b"From: ann@example.org\r\nMessage-ID: <1@example.org>\r\n\r\nHello\r\n"
@@ -389,6 +390,38 @@ def test_s6_words_of_a_server_are_marked_as_its_words_and_cannot_touch_the_termi
         with pytest.raises(ServerError, match="server says: ") as shut:
             open_imap(server.url(), lambda _: pytest.fail("asked"), changes=False, patience=AT_ONCE)
         assert str(shut.value).isprintable()
+
+
+ALERTS: dict[str, dict[str, Answer]] = {
+    "in the greeting": {},
+    "with the login": {"SASL": b"* OK %s\r\nTAG OK in\r\n"},
+    "as the login's answer": {"SASL": b"TAG OK %s\r\n"},
+    "with a folder": {"EXAMINE": b"* OK %s\r\n* OK [UIDVALIDITY 5] x\r\n* OK [UIDNEXT 9] x\r\nTAG OK x\r\n"},
+    "with a search": {"UID SEARCH": b"* OK %s\r\n* SEARCH\r\nTAG OK x\r\n"},
+    "a thousand times": {"UID SEARCH": 1_000 * b"* OK %s\r\n" + b"* SEARCH\r\nTAG OK x\r\n"},
+}
+
+
+@pytest.mark.parametrize("case", ALERTS)
+def test_s6_an_alert_is_shown_once_and_as_the_servers_words(case: str) -> None:
+    evil = (
+        b"[alert] \x1b[2J the mailbox moves on Monday \xe2\x80\xae see https://evil.example/x?token=0123456789abcdef0"
+    )
+    answers = {
+        command: answer.replace(b"%s", evil) for command, answer in ALERTS[case].items() if isinstance(answer, bytes)
+    }
+    told: list[str] = []
+    greeting = b"* OK " + (evil if case == "in the greeting" else b"hello") + b"\r\n"
+    with ScriptedServer(answers, greeting=greeting) as server:
+        patience = Patience(tell=told.append)
+        with closing(open_imap(server.url(), lambda _: "pw", changes=False, patience=patience)) as source:
+            list(source.scan(ALL))
+            list(source.scan(ALL))
+    (said,) = told
+    assert said.startswith("127.0.0.1 (server says: [alert] ")
+    assert "moves on Monday" in said
+    assert said.isprintable()
+    assert "0123456789abcdef0" not in said
 
 
 # S7: referrals

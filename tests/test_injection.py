@@ -71,6 +71,16 @@ ARGUMENTS: dict[str, tuple[Callable[[GuardedClient, str], object], bytes]] = {
     "folder to open": (lambda client, text: client.open(text, writing=True), b'(SELECT|EXAMINE|STATUS) ".*".*'),
     "folder to subscribe to": (lambda client, text: client.subscribe(text), b'SUBSCRIBE ".*"'),
     "folder to move to": (lambda client, text: client.move([1], text), b'UID MOVE 1 ".*"'),
+    "folder to copy to": (lambda client, text: client.copy([1], text), b'UID COPY 1 ".*"'),
+    "flag to store": (
+        lambda client, text: client.store([1], "+", [f"\\Seen{text}"]),
+        rb"UID STORE 1 \+FLAGS\.SILENT \(\\Seen\)",
+    ),
+    "sign of a flag": (
+        lambda client, text: client.store([1], text, ["\\Deleted"]),
+        rb"UID STORE 1 [+-]FLAGS\.SILENT \(\\Deleted\)",
+    ),
+    "folder whose rights are asked for": (lambda client, text: client.rights(text), b'MYRIGHTS ".*"'),
     "folders to list": (lambda client, text: client.folders(text), b'LIST "" ".*"'),
     "items to fetch": (lambda client, text: client.fetch([1], f"UID{text}"), rb"UID FETCH 1 \(UID.*\)"),
 }
@@ -87,7 +97,8 @@ def _check(lines: list[bytes], most: int) -> None:
 @pytest.mark.parametrize("argument", ARGUMENTS)
 def test_t1_no_text_makes_two_commands_of_one(argument: str) -> None:
     command, wanted = ARGUMENTS[argument]
-    with connected() as (client, server):
+    capability = b"* CAPABILITY IMAP4rev1 AUTH=PLAIN MOVE UIDPLUS ACL\r\nTAG OK x\r\n"
+    with connected({"CAPABILITY": capability}) as (client, server):
         before, sent = len(server.lines), 0
         for text in texts(12_500, sum(map(ord, argument))):
             with suppress(FiltersError):

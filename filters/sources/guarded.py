@@ -11,7 +11,6 @@ import logging
 import re
 import socket
 import ssl
-from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from filters.errors import (
     ServerError,
     TransientError,
 )
-from filters.safe_text import REDACTED, safe_text
+from filters.safe_text import safe_text, telling
 from filters.sources.answers import (
     Fetched,
     answers,
@@ -115,6 +114,7 @@ class GuardedClient:
         logging.getLogger("imapclient").setLevel(logging.CRITICAL + 1)  # it logs mail and passwords (M3)
         self.host, self.changes, self.dead = host, changes, False
         self.capabilities: frozenset[str] = frozenset()
+        self._tells = telling("")
         context = _tls_context(ca_file) if tls else None
         with _connecting(host, port):
             self._wire = Wire(host, port, context, READING + (CHANGING if changes else ()), starttls=starttls)
@@ -130,6 +130,7 @@ class GuardedClient:
                 "The user name or the password is far too long, or holds a line break, a NUL, or bytes that are no text; "
                 "no server takes that."
             )
+        self._tells = telling(password)
         offered = {one.upper() for one in self._wire.capabilities}
         plain = "AUTH=PLAIN" in offered
         if not plain and "LOGINDISABLED" in offered:
@@ -145,9 +146,7 @@ class GuardedClient:
             except imaplib.IMAP4.abort:
                 raise
             except imaplib.IMAP4.error as error:
-                raise _login_error(
-                    self.host, error, (password, b64encode(f"\0{user}\0{password}".encode()).decode())
-                ) from None
+                raise _login_error(self.host, error, self._tells) from None
         with self._asking():  # what was offered before login does not count (section 4, iCloud)
             self.capabilities = frozenset(one.decode("ascii", "replace") for one in self._library.capabilities())
 
@@ -289,11 +288,12 @@ class GuardedClient:
             self._wire.silence = SILENCE_SECONDS
 
     def heard(self) -> list[str]:
-        """Warnings that came with the answer to the last command: texts of ALERT, and that the server slows us down or is nearly
-        full."""
+        """Warnings that came with the answer to the last command: that the server slows us down or is nearly full; and the texts of
+        ALERT since this was asked last, the login's among them (S6)."""
         untagged = self._wire.untagged_responses
-        alerts = [line for line in untagged.get("OK", []) if isinstance(line, bytes) and line.startswith(b"[ALERT]")]
-        return [f"{self.host}{_says(line)}" for line in alerts] + [
+        alerts = [alert.decode("utf-8", "replace") for alert in self._wire.alerts]
+        self._wire.alerts.clear()
+        return [f"{self.host}{_UNSAID if self._tells(alert) else _says(alert)}" for alert in alerts] + [
             f"{self.host} {text}" for code, text in _WARNINGS if code in untagged
         ]
 
@@ -326,6 +326,8 @@ class GuardedClient:
             raise
         except (ServerError, *_LIBRARY_ERRORS) as error:
             ours = error if isinstance(error, ServerError) else self._ours(error)
+            if self._tells(f"{error} {self._wire.untagged_responses.get('BYE')}"):
+                ours.args = (f"{str(ours).partition(' (server says: ')[0]}{_UNSAID}.",)
             # a command without its tagged reply: nobody knows what the next line belongs to
             if self._wire.tagged_commands or isinstance(error, ServerError | imaplib.IMAP4.abort | OSError):
                 self._shut()
@@ -438,6 +440,7 @@ def _connecting(host: str, port: int) -> Iterator[None]:
         raise TransientError(f"{where} did not greet as an IMAP server does{_says(greeting)}.") from None
 
 
+_UNSAID = " (what the server says holds your password, and is not shown)"
 _APP_PASSWORD = "Make an app password in the security settings of your mail account, and use that one."  # noqa: S105
 _NO_PASSWORDS = (
     "It wants OAuth, which unpitch does not speak yet: read your mail from an exported mbox or Maildir instead."
@@ -452,15 +455,14 @@ _ADVICE = (
 _LATER = re.compile(r"\[(?:UNAVAILABLE|INUSE|LIMIT|SERVERBUG)\]")
 
 
-def _login_error(host: str, error: imaplib.IMAP4.error, secrets: Iterable[str]) -> FiltersError:
+def _login_error(host: str, error: imaplib.IMAP4.error, tells: Callable[[str], bool]) -> FiltersError:
     said = error.args[0] if error.args else ""
     text = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
-    for secret in filter(None, secrets):
-        text = text.replace(secret, REDACTED)
+    says = _UNSAID if tells(text) else _says(text)
     if _LATER.search(text):
-        return TransientError(f"{host} cannot let anybody in now{_says(text)}. Try again later.", 69)
+        return TransientError(f"{host} cannot let anybody in now{says}. Try again later.", 69)
     advice = next((advice for sign, advice in _ADVICE if sign in text.lower()), "")
     if not advice and re.fullmatch(r"LOGIN failed\.?|AUTHENTICATE failed\.?", text):  # Microsoft's words
         advice = f"If this is a Microsoft account: {_NO_PASSWORDS}"
     advice = advice or "Check user name and password; many providers want an app password and IMAP to be switched on."
-    return LoginError(f"{host} refused the login{_says(text)}. {advice}")
+    return LoginError(f"{host} refused the login{says}. {advice}")

@@ -13,7 +13,7 @@ import ssl
 import time
 from typing import NoReturn
 
-from filters.errors import ServerError
+from filters.errors import ServerError, TransientError
 from filters.safe_text import safe_text
 
 #: What the plain part may take: seconds for all of it, bytes of a line (RFC 7162 names 8,192), and lines.
@@ -47,7 +47,7 @@ class _Plain:
             self._sock.settimeout(left)
             data = self._sock.recv(_LINE_CAP)
             if not data:
-                raise ServerError(
+                raise TransientError(
                     f"{self._where} broke off the connection before TLS. {_NOTHING_SENT} Try again later."
                 )
             self._in += data
@@ -55,7 +55,7 @@ class _Plain:
                 self.refuse()
         line, self._in = self._in[:end], self._in[end:]
         if bye := _BYE.fullmatch(line):
-            raise ServerError(f"{self._where} lets nobody in now{_says(bye[1])}. {_NOTHING_SENT} Try again later.")
+            raise TransientError(f"{self._where} lets nobody in now{_says(bye[1])}. {_NOTHING_SENT} Try again later.")
         if self._lines > _LINES:
             self.refuse()
         return line
@@ -81,7 +81,7 @@ class _Plain:
 def start_tls(sock: socket.socket, host: str, port: int, context: ssl.SSLContext) -> ssl.SSLSocket:
     """Greeting, STARTTLS, handshake. Of what the server said in the clear nothing is left behind.
 
-    Raises ServerError (76; 69 when the server refuses STARTTLS), ssl.SSLError and OSError; never goes on without TLS.
+    Raises ServerError (76; 69 when the server refuses STARTTLS; TransientError when it breaks off), ssl.SSLError and OSError; never goes on without TLS.
     """
     where = f"{safe_text(host)}:{port}"
     plain = _Plain(sock, where)

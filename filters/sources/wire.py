@@ -55,6 +55,9 @@ CHANGING = (
 )
 _SASL_LINE = re.compile(rb"[A-Za-z0-9+/=]*\r\n")
 _FETCH = re.compile(rb"\* \d+ FETCH ", re.IGNORECASE)
+#: What people must be shown (RFC 3501, 7.1), tagged or not; of a NO or BAD everything is shown. How many, and how much of each.
+_ALERT = re.compile(rb"(?:\*|[A-Z]+\d+) OK (\[ALERT\].*)", re.IGNORECASE | re.DOTALL)
+_ALERTS, _ALERT_CAP = 5, 1_000
 
 
 class BrokenOffError(TransientError):
@@ -74,6 +77,7 @@ class Wire(imaplib.IMAP4):
         self._tls, self._starttls = tls, starttls
         self._allowed = re.compile(rf"[A-Z]+\d+ (?:{'|'.join(allowed)})\r\n|DONE\r\n".encode())
         self._line, self._in = b"", bytearray()
+        self.alerts: list[bytes] = []
         self._answering = False
         self.silence = SILENCE_SECONDS
         self._received, self._lines, self._most = 0, 0, _COMMAND_CAP
@@ -134,6 +138,8 @@ class Wire(imaplib.IMAP4):
         if self._lines > _LINES_CAP:
             raise BrokenOffError(f"{self.host} sent more than {_LINES_CAP} lines as one answer.")
         line = self._take(end)
+        if (alert := _ALERT.match(line)) and len(self.alerts) < _ALERTS:
+            self.alerts.append(alert[1][:_ALERT_CAP])
         if too_deep(line) and not _FETCH.match(line):
             raise BrokenOffError(f"{self.host} sent lists within lists without end.")
         return line
