@@ -16,8 +16,8 @@ from filters.sources.starttls import start_tls
 
 CONNECT_SECONDS = 20.0
 SILENCE_SECONDS = 60.0
-#: A command may take so many times the silence allowed: a server that drips a byte a minute is left (S4).
-_DRIPS = 30
+#: A command may take so many times the silence allowed, and never longer than this: a server that drips a byte a minute is left (S4).
+_DRIPS, _COMMAND_SECONDS = 30, 3_600.0
 _LITERAL_CAP = 4 * 1_048_576
 _LINE_CAP = 1_000_000
 #: Bytes and lines of one answer. Bodies come by FETCH only; the other limit holds 80,000 UIDs or folders. Lines, because each costs
@@ -109,7 +109,7 @@ class Wire(imaplib.IMAP4):
         self.sock.settimeout(self.silence)
         self._received, self._lines = 0, 0
         self._most = _FETCH_CAP if b" UID FETCH " in line[:30] else _COMMAND_CAP
-        self._deadline = time.monotonic() + _DRIPS * self.silence
+        self._deadline = time.monotonic() + min(_DRIPS * self.silence, _COMMAND_SECONDS)
         super().send(line)
 
     def _check(self, line: bytes) -> None:
