@@ -106,6 +106,7 @@ class Dovecot:
 
     def __init__(self, *, capability: str = "", separator: str = "/", prefix: str = "", more: str = "") -> None:
         self._capability, self.separator, self.prefix, self._more = capability, separator, prefix, more
+        self.hides_move = bool(capability) and "MOVE" not in capability.split()
         self._users = itertools.count(1)
 
     def __enter__(self) -> Dovecot:

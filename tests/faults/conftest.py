@@ -1,0 +1,48 @@
+"""Fixtures for the tests by fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from dovecot import WITHOUT_MOVE, Dovecot, missing
+
+from faults.world import World
+
+
+@pytest.fixture(scope="session")
+def without_move() -> Iterator[Dovecot]:
+    """A Dovecot that hides its MOVE."""
+    if reason := missing():
+        pytest.skip(reason)
+    with Dovecot(capability=WITHOUT_MOVE) as running:
+        yield running
+
+
+@pytest.fixture
+def on_server(tmp_path: Path) -> Callable[[Dovecot], World]:
+    """Makes an empty account on a server."""
+
+    def make(server: Dovecot) -> World:
+        user = server.new_user()
+        how = "copy" if server.hides_move else "move"
+        return World(how, server.maildir(user), tmp_path / "state", server, user)
+
+    return make
+
+
+@pytest.fixture(params=["move", "copy", "maildir"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+    """An account with mail in it: where the server can move, where it can copy, and on the disk."""
+    if request.param == "maildir":
+        return World("maildir", tmp_path / "mail", tmp_path / "state").fill()
+    server = request.getfixturevalue("dovecot" if request.param == "move" else "without_move")
+    made: World = request.getfixturevalue("on_server")(server)
+    return made.fill()
+
+
+@pytest.fixture(params=["move", "copy"])
+def remote(request: pytest.FixtureRequest, on_server: Callable[[Dovecot], World]) -> World:
+    """The same on servers only."""
+    return on_server(request.getfixturevalue("dovecot" if request.param == "move" else "without_move")).fill()
