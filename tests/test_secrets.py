@@ -22,6 +22,7 @@ from filters.sources import Wanted
 from filters.sources.guarded import GuardedClient
 from filters.sources.imap import open_imap
 from filters.sources.patience import Patience
+from filters.sources.session import Secret
 
 USER = "ann@example.org"
 SECRET = 'Vq7+"se\\cret/äx=1'
@@ -199,8 +200,10 @@ def test_m2_no_object_shows_the_secret() -> None:
         client = GuardedClient("127.0.0.1", server.port, tls=False, changes=False)
         with pytest.raises(LoginError) as caught:
             client.login(USER, SECRET)
-        client.login(USER, SECRET)
+        secret = Secret(lambda: SECRET)
+        secret.log_in(client, USER)
         kept = [
+            secret,
             client,
             client.__dict__,
             client._wire,

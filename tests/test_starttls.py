@@ -15,12 +15,14 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
+import mails
 import pytest
 import trustme
 from dovecot import PASSWORD, Dovecot
 from imapclient import IMAPClient
 from mailboxes import AT_ONCE
 from scripted_imap import CUT, Answer, ScriptedServer, mailbox
+from test_cli import TRUST, unpitch
 from test_guarded import PASSWORD as SECRET
 
 from filters.errors import FiltersError, LoginError, ServerError
@@ -396,6 +398,17 @@ def test_a_real_server_is_read_over_starttls(dovecot: Dovecot, user: str) -> Non
         )
     ) as back:
         assert [one.place for one in back.scan(ALL) if isinstance(one, Mail)] == [moved]
+
+
+def test_clean_and_undo_over_starttls(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
+    """The journal keeps the account with its scheme, so that undo comes back the same way."""
+    dovecot.deliver(user, mails.mail(number=1), flags="S")
+    dovecot.deliver(user, mails.friend(2), flags="S")
+    words = ["--ca-file", str(dovecot.ca_file), "--password-command", f"printf %s {PASSWORD}"]
+    done = unpitch("clean", _url(dovecot, user), *TRUST, "--yes", *words, state=tmp_path / "state")
+    assert "1 moved to LinkedIn" in done.stdout, done.stderr
+    back = unpitch("undo", "--last", *words, state=tmp_path / "state")
+    assert "1 of 1 put back" in back.stdout, back.stderr
 
 
 @pytest.mark.parametrize("ca_file", [False, True], ids=["unknown authority", "wrong host"])
