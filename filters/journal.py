@@ -135,13 +135,13 @@ def look_into(path: Path) -> Journal | None:
     return Journal(path, connection) if connection else None
 
 
-def kept_in(path: Path, account: str) -> frozenset[str]:
-    """`Journal.kept` for those who only look."""
+def barred_in(path: Path, account: str) -> dict[str, str]:
+    """`Journal.barred` for those who only look."""
     journal = look_into(path)
     if not journal:
-        return frozenset()
+        return {}
     with journal:
-        return journal.kept(account)
+        return journal.barred(account)
 
 
 class Journal:
@@ -346,6 +346,13 @@ class Journal:
         with self._writing() as write:
             for identity in identities:
                 write("INSERT OR IGNORE INTO kept VALUES (?, ?, ?)", (account, identity, _written(self._now())))
+
+    def barred(self, account: str) -> dict[str, str]:
+        """Identities of messages that no run may move, and why: somebody took them back, or must decide first. To move what is in
+        doubt could put one more of it into the target with each run."""
+        doubts = self._rows("SELECT identity, run FROM move WHERE account = ? AND state = 'doubt'", account)
+        barred = {identity: f"where it is has been in doubt since run {run}" for identity, run in doubts}
+        return barred | dict.fromkeys(self.kept(account), "you took it back once")
 
     def kept(self, account: str) -> frozenset[str]:
         """Identities of messages that somebody took back."""

@@ -8,7 +8,7 @@ connection and at the start of the next run. Nothing is ever moved twice on a gu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass
 
@@ -56,24 +56,24 @@ def move(
 ) -> Outcome:
     """Move candidates from the source's folder to `folder`, which is made if it is not there.
 
-    Left alone is what has no identity or was taken back once, and what is gone, changed, flagged, answered, a draft or marked as
+    Left alone is what has no identity, was taken back once or is in doubt, and what is gone, changed, flagged, answered, a draft or marked as
     deleted by now. A batch that breaks off is settled and begun again. Raises TargetError, RefusedError or WriteError before anything
     is moved; ServerError when the server refuses, or is lost for good: what was under way then is settled by the next run.
     """
-    kept = journal.kept(source.account)
+    barred = journal.barred(source.account)
     unique = {one.place: one for one in candidates}.values()
-    left = tuple(Left(one.place, one.message_id, why) for one in unique if (why := _refusal(one, kept)))
-    ready = [one for one in unique if not _refusal(one, kept)]
+    left = tuple(Left(one.place, one.message_id, why) for one in unique if (why := _refusal(one, barred)))
+    ready = [one for one in unique if not _refusal(one, barred)]
     if not ready:
         return Outcome(left=left)
     delivery = _Delivery(source, journal, run, source.prepare(folder), BUSY, hold)
     return Outcome(left=left) + delivery.carried(ready)
 
 
-def _refusal(candidate: Candidate, kept: Collection[str]) -> str:
+def _refusal(candidate: Candidate, barred: Mapping[str, str]) -> str:
     if not candidate.identity:
         return "it has no Message-ID, so a move could not be undone"
-    return "you took it back once" if candidate.identity in kept else ""
+    return barred.get(candidate.identity, "")
 
 
 @dataclass(slots=True)

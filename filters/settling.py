@@ -217,3 +217,8 @@ def _remove(
     journal.record([Change(row.id, "removing", moved_to=row.moved_to) for row in rows])
     remaining = copier.remove([row.place for row in rows])
     journal.record([Change(row.id, "done", moved_to=row.moved_to) for row in rows if row.place not in remaining])
+    # removed a second time, by a later run, and still there: the server will not have it, though it says that it did
+    refused = [row for row in rows if row.place in remaining and row.state == "removing"]
+    if refused:
+        copier.restore([row.place for row in refused])
+        journal.record([Change(row.id, "doubt", _TWICE.format(row.folder), row.moved_to) for row in refused])

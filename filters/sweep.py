@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,10 +76,10 @@ class Setup:
         return {"model": self.model, "trusted": [[one.id, one.placement] for one in self.trusted]}
 
 
-def sweep(source: Source, setup: Setup, policy: Policy, kept: Set[str], tally: Tally) -> Iterator[Finding]:
+def sweep(source: Source, setup: Setup, policy: Policy, barred: Mapping[str, str], tally: Tally) -> Iterator[Finding]:
     """Findings of a source in its order; everything else is counted in `tally`. Nothing is moved here.
 
-    `kept` holds the identities of mail that somebody took back: no later run moves it.
+    `barred` holds the identities of mail that no run moves, and why.
     """
     sender = setup.sender
     wanted = Wanted(sender.header_fields, lambda header_block: claims_to_be(header_block, sender))
@@ -90,7 +90,7 @@ def sweep(source: Source, setup: Setup, policy: Policy, kept: Set[str], tally: T
                 tally.unreadable.append(Unreadable(mail.place, result.reason))
             elif result["claims"]:
                 tally.authserv_ids.update(Authserv(one["id"], one["placement"]) for one in result["seen_ids"])
-                yield _finding(source, mail, result, setup, policy, kept)
+                yield _finding(source, mail, result, setup, policy, barred)
 
 
 def _mails(source: Source, wanted: Wanted, tally: Tally) -> Iterator[tuple[Mail, bytes]]:
@@ -103,11 +103,11 @@ def _mails(source: Source, wanted: Wanted, tally: Tally) -> Iterator[tuple[Mail,
 
 
 def _finding(
-    source: Source, mail: Mail, result: dict[str, Any], setup: Setup, policy: Policy, kept: Set[str]
+    source: Source, mail: Mail, result: dict[str, Any], setup: Setup, policy: Policy, barred: Mapping[str, str]
 ) -> Finding:
     verdict = result["verdict"]
     category = setup.sender.categories[verdict["category"]]
-    action, reason = decide(mail, verdict, category.promotional, policy, kept)
+    action, reason = decide(mail, verdict, category.promotional, policy, barred)
     return Finding(
         source=source.account,
         folder=mail.place.folder,
@@ -138,7 +138,9 @@ def _finding(
     )
 
 
-def decide(mail: Mail, verdict: dict[str, Any], advertising: bool, policy: Policy, kept: Set[str]) -> tuple[str, str]:
+def decide(
+    mail: Mail, verdict: dict[str, Any], advertising: bool, policy: Policy, barred: Mapping[str, str]
+) -> tuple[str, str]:
     """The policy, to be read aloud: (action, reason). Whatever is not plainly to be moved is kept.
 
     `advertising`: whether the verdict's category is one of the promotional ones.
@@ -169,6 +171,6 @@ def decide(mail: Mail, verdict: dict[str, Any], advertising: bool, policy: Polic
     busy = sorted(word for flag, word in BUSY.items() if flag in mail.flags)
     if busy:
         return "keep", f"it is {' and '.join(busy)}"
-    if mail.identity in kept:
-        return "keep", "you took it back once"
+    if why := barred.get(mail.identity):
+        return "keep", why
     return "move", chance if advertising else "you asked to move such mail"

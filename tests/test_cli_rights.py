@@ -99,3 +99,24 @@ def test_a_mailbox_that_is_full_is_said_so_and_nothing_is_deleted(
     dropped.unlink()
     again = unpitch("clean", strict.url(user), *TRUST, "--yes", *words(strict), state=tmp_path / "s")
     assert "2 moved to LinkedIn" in again.stdout, again.stderr
+
+
+def test_where_nothing_can_be_removed_and_the_server_does_not_say_so(tmp_path: Path) -> None:
+    """Without the right to expunge, and without ACL to ask for it, UID EXPUNGE is answered with OK and does nothing."""
+    if reason := throwaway.missing():
+        pytest.skip(reason)
+    with Dovecot(more=_CONFIG % "", capability=throwaway.WITHOUT_MOVE) as server:
+        user = server.new_user()
+        server.deliver(user, mails.mail(), flags="S")
+        give_rights(server, user, "lrswit")
+        command = ("clean", server.url(user), *TRUST, "--yes", *words(server))
+        unpitch(*command, state=tmp_path / "s")
+        again = unpitch(*command, state=tmp_path / "s")
+        assert "it is here, and in LinkedIn as well" in again.stdout, again.stderr
+        (original,) = (server.maildir(user) / "cur").iterdir()
+        assert original.name.endswith(":2,S"), "the mark as deleted is taken off again"
+        assert len(list((server.maildir(user, ".LinkedIn") / "cur").iterdir())) == 1
+        before = all_mail(server, user)
+        unpitch(*command, state=tmp_path / "s")
+        assert all_mail(server, user) == before
+        assert "1 in doubt" in unpitch("runs", state=tmp_path / "s").stdout

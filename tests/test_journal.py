@@ -21,7 +21,7 @@ import pytest
 
 from filters.database import VERSION, DamagedError, keep_aside
 from filters.errors import BusyError, FiltersError, InputError, NotFoundError, ServerError, WriteError
-from filters.journal import Candidate, Change, Journal, kept_in, look_into, open_journal
+from filters.journal import Candidate, Change, Journal, barred_in, look_into, open_journal
 from filters.sources import Place, Target
 
 NOW = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
@@ -145,12 +145,26 @@ def test_what_was_taken_back_is_kept_for_its_account(journal: Journal, path: Pat
     with journal.run(ACCOUNT, "undo", NOW):
         journal.keep(ACCOUNT, ["sha256:1", "sha256:2"])
         journal.keep(ACCOUNT, ["sha256:2"])
-    assert journal.kept(ACCOUNT) == kept_in(path, ACCOUNT) == {"sha256:1", "sha256:2"}
+    assert journal.kept(ACCOUNT) == {"sha256:1", "sha256:2"}
+    assert (
+        journal.barred(ACCOUNT)
+        == barred_in(path, ACCOUNT)
+        == dict.fromkeys(journal.kept(ACCOUNT), "you took it back once")
+    )
     assert journal.kept("/home/ann/Maildir") == frozenset()
 
 
+def test_what_is_in_doubt_is_nobodys_to_move_but_a_persons(journal: Journal) -> None:
+    with journal.run(ACCOUNT, "clean", NOW) as run:
+        (move,) = journal.plan(run, [candidate(1)], TARGET, "move")
+        journal.record([Change(move.id, "sent")])
+        journal.record([Change(move.id, "doubt", "there are 2 of it")])
+    assert journal.barred(ACCOUNT) == {"sha256:1": f"where it is has been in doubt since run {run}"}
+    assert journal.barred("/home/ann/Maildir") == {}
+
+
 def test_who_only_looks_makes_no_journal(path: Path) -> None:
-    assert kept_in(path, ACCOUNT) == frozenset()
+    assert barred_in(path, ACCOUNT) == {}
     assert not path.parent.exists()
 
 

@@ -25,9 +25,11 @@ VERDICT: dict[str, Any] = {
 }
 
 
-def action(mail: Mail = MAIL, policy: Policy = PROMOTIONAL, kept: frozenset[str] = frozenset(), **changes: Any) -> str:
+def action(
+    mail: Mail = MAIL, policy: Policy = PROMOTIONAL, barred: dict[str, str] | None = None, **changes: Any
+) -> str:
     verdict = {**VERDICT, **changes}
-    return decide(mail, verdict, verdict["category"] in PROMOTIONAL.move, policy, kept)[0]
+    return decide(mail, verdict, verdict["category"] in PROMOTIONAL.move, policy, barred or {})[0]
 
 
 def authenticity(state: str, contradicted: bool = False) -> dict[str, Any]:
@@ -54,7 +56,7 @@ def test_verified_advertising_is_moved() -> None:
         {"mail": replace(MAIL, flags=frozenset({"\\Answered"}))},
         {"mail": replace(MAIL, flags=frozenset({"\\Draft"}))},
         {"mail": replace(MAIL, flags=frozenset({"\\Deleted"}))},
-        {"kept": frozenset({"sha256:1"})},
+        {"barred": {"sha256:1": "you took it back once"}},
         {"category": "job_alert", "promotional": False},
         {"category": "job_alert", "promotional": False, "certain": False, "policy": Policy(frozenset({"job_alert"}))},
     ],

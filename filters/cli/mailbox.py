@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,7 +35,7 @@ from filters.cli.options import (
     warn,
 )
 from filters.errors import FiltersError, LimitError, RefusedError, UsageError
-from filters.journal import OPEN, Journal, kept_in
+from filters.journal import OPEN, Journal, barred_in
 from filters.journal import Move as MoveRow
 from filters.limits import DAYS, MAX_MOVES, Limits
 from filters.report import Audit, audit_json, audit_text, headline, opt_out_text, promotional_list, say
@@ -82,16 +82,16 @@ def audit_sources(locations: list[str], way_in: Access, trust: list[str] | None,
     found = Audit()
     for location in locations:
         with closing(way_in.open(location, changes=False)) as source:
-            gather(source, setup(source, trust), wanted, kept_in(journal_path(), source.account), found)
+            gather(source, setup(source, trust), wanted, barred_in(journal_path(), source.account), found)
     return found
 
 
-def gather(source: Source, how: Setup, wanted: Policy, kept: frozenset[str], found: Audit) -> Audit:
+def gather(source: Source, how: Setup, wanted: Policy, barred: Mapping[str, str], found: Audit) -> Audit:
     """Sweep one source into `found`, with a line on the terminal that says how far it is."""
     found.sources.append(place_name(source))
     with progress() as line:
         task = line.add_task("")
-        for finding in sweep(source, how, wanted, kept, found.tally):
+        for finding in sweep(source, how, wanted, barred, found.tally):
             found.findings.append(finding)
             line.update(task, description=f"{found.tally.messages:,} messages, {len(found.findings):,} candidates")
     return found
@@ -156,7 +156,7 @@ def clean(
 
 def dry_run_one(out: Console, source: Source, how: Setup, wanted: Policy, to: str) -> None:
     """Sweep one source that was opened without leave to change anything, and show what would be moved."""
-    found = gather(source, how, wanted, kept_in(journal_path(), source.account), Audit())
+    found = gather(source, how, wanted, barred_in(journal_path(), source.account), Audit())
     _show(out, found, how)
     say(out, f"Dry run: {len(found.to_move)} would be moved to {to}; nothing was changed.", "bold")
 
@@ -182,7 +182,7 @@ def clean_one(
     with journal_to_change(journal_file) as journal, journal.run(source.account, "clean", now) as run:
         _settled(out, moving.reconcile(source, journal))
         _settled(out, moving.reconcile_all(way_in.open_at(source.account), journal, source.account))
-        found = gather(source, how, wanted, journal.kept(source.account), Audit())
+        found = gather(source, how, wanted, journal.barred(source.account), Audit())
         _show(out, found, how)
         chosen = found.to_move[: limits.first(len(found.to_move))]
         left = len(found.to_move) - len(chosen)

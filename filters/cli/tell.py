@@ -36,7 +36,7 @@ def explain(
     sender = senders.load()
     found = Audit()
     with closing(Access(str).open(file, changes=False)) as source:
-        mailbox.gather(source, setup(source, trust, workers=1), policy(sender, None, "keep"), frozenset(), found)
+        mailbox.gather(source, setup(source, trust, workers=1), policy(sender, None, "keep"), {}, found)
     explain_text(console(), found, sender)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -224,9 +225,10 @@ def _put_back(out: Console, what: str, way_in: Access, journal: Journal, moves: 
         with journal.run(account, "undo", datetime.now(UTC)) as this:
             outcome = moving.undo(way_in.open_at(account), journal, this, moves, ENDING.hold)
     except BaseException:
-        before = sum(move.state == "undone" for move in moves)
-        done = sum(move.state == "undone" for move in journal.reread(ids)) - before
-        say(out, f"{what}: {done:,} of {len(moves):,} put back before it was broken off.", "bold yellow")
+        with suppress(FiltersError):  # the first error is the one to tell
+            before = sum(move.state == "undone" for move in moves)
+            done = sum(move.state == "undone" for move in journal.reread(ids)) - before
+            say(out, f"{what}: {done:,} of {len(moves):,} put back before it was broken off.", "bold yellow")
         raise
     arrived = len(outcome.moved) + len(outcome.left)  # of a run that was stopped, some were never moved
     say(out, f"{what}: {len(outcome.moved):,} of {arrived:,} put back.", "bold green")
