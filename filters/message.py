@@ -263,10 +263,16 @@ def _check_structure(raw: bytes) -> None:
 
 
 def _boundary(field: bytes) -> bytes:
-    """The boundary as the parser will see it: it has a grammar of its own (RFC 2231), so its own function is asked."""
+    """The boundary as the parser will see it: it has a grammar of its own (RFC 2231), so its own function is asked.
+
+    Raises InputError where that one fails, because the parser would fail as well.
+    """
     probe = Part()
     probe["Content-Type"] = field.partition(b":")[2].decode("latin-1").strip()
-    return (probe.get_boundary() or "").encode("latin-1", "replace")
+    try:
+        return (probe.get_boundary() or "").encode("latin-1", "replace")
+    except ValueError:  # a NUL in the name of its charset
+        raise InputError("a boundary in an impossible charset: kept unread") from None
 
 
 def _contents(tree: Part) -> tuple[str, str, tuple[str, ...], list[str]]:

@@ -157,7 +157,7 @@ def folder_names(data: bytes) -> None:
         assert not re.search(r"[\x00-\x1f\x7f]", location.user + location.host + location.folder)
 
 
-_CAPABLE = b"IMAP4rev1 AUTH=PLAIN MOVE UIDPLUS NAMESPACE OBJECTID"
+_CAPABLE = b"IMAP4rev1 AUTH=PLAIN MOVE UIDPLUS NAMESPACE OBJECTID ACL"
 _UIDS = [4, 7, 8, 9, 4_294_967_295]
 #: The first byte of a unit says which of these gets the rest of it as its answer.
 ASKED: dict[bytes, tuple[bytes, Callable[[GuardedClient], object]]] = {
@@ -172,12 +172,21 @@ ASKED: dict[bytes, tuple[bytes, Callable[[GuardedClient], object]]] = {
     b"U": (b"UID SEARCH", lambda client: client.search(4, 1_000, "<1.2@mail.example>")),
     b"F": (b"UID FETCH", lambda client: client.fetch(_UIDS, "UID FLAGS RFC822.SIZE BODY.PEEK[HEADER]<0.4096> EMAILID")),
     b"M": (b"UID MOVE", lambda client: client.move(_UIDS[:4], "News")),
+    b"P": (b"UID COPY", lambda client: client.copy(_UIDS[:4], "News")),
+    b"D": (b"UID STORE", lambda client: (client.store(_UIDS, "+", {"\\Deleted"}), client.heard())),
+    b"X": (b"UID EXPUNGE", lambda client: (client.uid_expunge(_UIDS), client.heard())),
+    b"R": (b"MYRIGHTS", lambda client: client.rights("News")),
+    b"K": (b"CREATE", lambda client: client.create("News")),
     b"E": (b"LOGOUT", lambda client: client.logout()),
 }
 USUAL = {
     b"CAPABILITY": b"* CAPABILITY %s\r\nTAG OK x\r\n" % _CAPABLE,
     b"AUTHENTICATE": b"+ \r\n",
     b"SASL": b"TAG OK in\r\n",
+    b"NAMESPACE": b'* NAMESPACE (("" "/")) NIL NIL\r\nTAG OK x\r\n',
+    b"STATUS": b"* STATUS x (UIDVALIDITY 9 UIDNEXT 10)\r\nTAG OK x\r\n",
+    b"EXAMINE": b"* 9 EXISTS\r\n* OK [UIDVALIDITY 5] x\r\n* OK [UIDNEXT 100] x\r\nTAG OK [READ-ONLY] x\r\n",
+    b"SELECT": b"* 9 EXISTS\r\n* OK [UIDVALIDITY 5] x\r\n* OK [UIDNEXT 100] x\r\nTAG OK [READ-WRITE] x\r\n",
     b"LOGOUT": b"* BYE x\r\nTAG OK x\r\n",
 }
 
@@ -236,6 +245,8 @@ def server_replies(data: bytes) -> None:
         try:
             client = GuardedClient("mail.example", 143, tls=False, changes=True)
             client.login("ann", "pa55word")
+            if command.startswith(b"UID"):
+                client.open("INBOX", writing=True)
             _check_answer(kind, ask(client))
         except FiltersError as error:
             assert not _CONTROLS.search(str(error))
@@ -259,10 +270,10 @@ def _check_answer(kind: bytes, found: object) -> None:
                 assert one.body is None or isinstance(one.body, bytes)
                 assert one.size >= -1
                 assert all(isinstance(flag, str) for flag in one.flags)
-        case b"M", (int() as validity, dict() as copies):
+        case b"M" | b"P", (int() as validity, dict() as copies):
             assert set(copies) <= set(_UIDS)
             assert len(set(copies.values())) == len(copies)
-            assert not copies or 0 < validity < 10_000_000_000
+            assert not copies or 0 < validity < 2**32
 
 
 class _Context(ssl.SSLContext):
@@ -500,7 +511,7 @@ def _values(mails: list[bytes], name: str) -> list[bytes]:
     return [value for values in found for value in values]
 
 
-_FETCHED = b"* 1 FETCH (UID 4 FLAGS (\\Seen) RFC822.SIZE 30 BODY[HEADER]<0> {20}\r\nMessage-ID: <a@b>\r\n\r\n EMAILID (M1))\r\n"
+_FETCHED = b"* 1 FETCH (UID 4 FLAGS (\\Seen) RFC822.SIZE 30 BODY[HEADER]<0> {21}\r\nMessage-ID: <a@b>\r\n\r\n EMAILID (M1))\r\n"
 _OK = b"TAG OK x\r\n"
 _REPLIES = (
     b"G* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hello\r\n",
@@ -525,6 +536,13 @@ _REPLIES = (
     + _OK,
     b"M* OK [COPYUID 9 4,7:9 10:13] x\r\n* 4 EXPUNGE\r\n" + _OK,
     b"MTAG OK [COPYUID 9 4 10] x\r\n",
+    b"P* OK [COPYUID 9 4,7:9 10:13] x\r\nTAG OK [COPYUID 9 4,7:9 10:13] x\r\n",
+    b"PTAG NO [TRYCREATE] none\r\n",
+    b"PTAG BAD Request is throttled. Suggested Backoff Time: 92415 milliseconds\r\n",
+    b"D* 1 FETCH (UID 4 FLAGS (\\Deleted))\r\n* OK [HIGHESTMODSEQ 7] x\r\n" + _OK,
+    b"X* 4 EXPUNGE\r\n* VANISHED 7:9\r\n" + _OK,
+    b'R* MYRIGHTS "News" lrswitea\r\n' + _OK,
+    b"KTAG NO [ALREADYEXISTS] there\r\n",
     b"M* VANISHED 4,7:9\r\nTAG NO [OVERQUOTA] full\r\n",
     b"ETAG BAD what?\r\n",
 )

@@ -21,6 +21,17 @@ FINDINGS = [
         b'mx.exampl"e.net"; dkim=pass header.d=linkedin.com',
     ),
     (
+        "headers",
+        "a boundary in a charset with a NUL in its name ended in ValueError",
+        b"A: b\nContent-Type: multipart/mixed; boundary*=\0'x'y\n\nz",
+    ),
+    ("replies", "a UIDVALIDITY of 0 in COPYUID was believed", b"MTAG OK [COPYUID 0 4 10] x\r\n"),
+    (
+        "replies",
+        "a UIDVALIDITY beyond 32 bits in COPYUID was believed",
+        b"P* OK [COPYUID 4294967296 4 10] x\r\nTAG OK x\r\n",
+    ),
+    (
         "starttls",
         "an answer to STARTTLS that came before STARTTLS was sent counted",
         b"* OK hello\r\nA1 OK begin\r\n\0A1 OK begin\r\n",

@@ -139,7 +139,12 @@ def copied(codes: Iterable[Any], asked: frozenset[int]) -> tuple[int, dict[int, 
         validities.add(int(match[1]))
         pairs.update(zip(old, new, strict=True))
     found = dict(pairs)
-    if len(validities) != 1 or len(found) != len(pairs) or len(set(found.values())) != len(pairs):
+    if (
+        len(validities) != 1
+        or not 0 < min(validities) <= _UID_MAX
+        or len(found) != len(pairs)
+        or len(set(found.values())) != len(pairs)
+    ):
         return 0, {}
     return validities.pop(), found
 
