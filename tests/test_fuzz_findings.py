@@ -23,7 +23,7 @@ FINDINGS = [
     (
         "headers",
         "a boundary in a charset with a NUL in its name ended in ValueError",
-        b"A: b\nContent-Type: multipart/mixed; boundary*=\0'x'y\n\nz",
+        b"A: b\n\nContent-Type: multipart/mixed; boundary*=\0'x'y\n\nz",
     ),
     ("replies", "a UIDVALIDITY of 0 in COPYUID was believed", b"MTAG OK [COPYUID 0 4 10] x\r\n"),
     (
