@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 #: The two directions, as the client sees them.
 OUT, IN = "out", "in"
@@ -45,9 +44,9 @@ class Proxy:
     def __init__(self, port: int) -> None:
         self._server_port = port
         self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
         self._open: set[_Pair] = set()
-        self._ours: set[int] = set()
-        self._threads: list[threading.Thread] = []
+        self._busy: set[_Pair] = set()
         self.plan()
 
     def __enter__(self) -> Proxy:
@@ -94,24 +93,12 @@ class Proxy:
         """The commands so far that may have changed something."""
         return [match[1] for session in self.sessions() for match in CHANGING.finditer(session)]
 
-    def settle(self, seconds: float = 20.0) -> None:
-        """Wait until the server has let go of every connection that came through here: it may still be busy with a command
-        after its client is gone. Raises TimeoutError."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            with self._lock:
-                idle = not self._open
-            if idle and not self._held():
-                self._ours.clear()
-                return
-            time.sleep(0.002)
-        raise TimeoutError("the server holds on to a connection")
-
-    def _held(self) -> bool:
-        """Whether the server's side of one of our connections is neither closed nor in TIME_WAIT (state 06)."""
-        table = Path("/proc/net/tcp").read_text(encoding="ascii")
-        remote = re.findall(rf"0100007F:{self._server_port:04X} 0100007F:([0-9A-F]{{4}}) (?!06)", table)
-        return not self._ours.isdisjoint(int(port, 16) for port in remote)
+    def settle(self, seconds: float = 60.0) -> None:
+        """Wait until the server has closed every connection that came through here: it may still be busy with a command after
+        its client is gone. Raises TimeoutError."""
+        with self._idle:
+            if not self._idle.wait_for(lambda: not self._busy, seconds):
+                raise TimeoutError("the server holds on to a connection")
 
     def _accept(self) -> None:
         while True:
@@ -130,9 +117,29 @@ class Proxy:
                 self._sent.append(pair.sent)
                 self.connections += 1
                 self._open.add(pair)
-                self._ours.add(server.getsockname()[1])
-            for direction, source, sink in ((OUT, client, server), (IN, server, client)):
-                threading.Thread(target=self._pump, args=(pair, direction, source, sink), daemon=True).start()
+                self._busy.add(pair)
+            for work in (self._out, self._in):
+                threading.Thread(target=work, args=(pair,), daemon=True).start()
+
+    def _out(self, pair: _Pair) -> None:
+        self._pump(pair, OUT, pair.client, pair.server)
+        with self._lock:
+            pair.close()
+            self._open.discard(pair)
+
+    def _in(self, pair: _Pair) -> None:
+        """What the server says after the cut goes nowhere, as in a network; its end is the end of the connection."""
+        self._pump(pair, IN, pair.server, pair.client)
+        with self._lock:
+            pair.close()
+            self._open.discard(pair)
+        with contextlib.suppress(OSError):
+            while pair.server.recv(65_536):
+                pass
+        pair.server.close()
+        with self._idle:
+            self._busy.discard(pair)
+            self._idle.notify_all()
 
     def _pump(self, pair: _Pair, direction: str, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -147,9 +154,6 @@ class Proxy:
                         return
                     if slow and slow.pause:
                         time.sleep(slow.pause)
-        with self._lock:
-            pair.close()
-            self._open.discard(pair)
 
     def _wait_for_the_end(self, pair: _Pair) -> None:
         while pair in self._open:
@@ -190,7 +194,9 @@ class _Pair:
     sent: bytearray = field(default_factory=bytearray)
 
     def close(self) -> None:
-        for one in (self.client, self.server):
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+        """The client sees an end at once. The server hears of it, and `_in` waits for what it does then."""
+        with contextlib.suppress(OSError):
+            self.client.shutdown(socket.SHUT_RDWR)
+        self.client.close()
+        with contextlib.suppress(OSError):
+            self.server.shutdown(socket.SHUT_WR)
