@@ -93,7 +93,8 @@ class Courier:
         if not maildir.exists():
             self._make(maildir.parent, "-f", folder.removeprefix("."))
         number = next(_DELIVERIES)
-        (maildir / "cur" / f"{1_700_000_000 + number}.M{number}.test:2,{flags}").write_bytes(raw)
+        path = maildir / "cur" / f"{1_700_000_000 + number}.M{number}.test:2,{flags}"
+        path.write_bytes(raw.replace(b"\r\n", b"\n"))  # Courier doubles a CR
 
     def maildir(self, user: str, folder: str = "") -> Path:
         """Where a folder's mail lies."""

@@ -70,6 +70,10 @@ class Neighbour:
         if errors:
             raise errors[0]
 
+    def share(self, folder: str) -> None:
+        """Make a folder, and keep it; it is among those this neighbour puts mail into from the start."""
+        self._client.create(_quoted(folder))
+
     def step(self) -> None:
         """One random thing."""
         with self._lock:
@@ -92,9 +96,12 @@ class Neighbour:
     # What it does to messages of others, when told
 
     def flag(self, folder: str, uid: int, flag: str = "\\Flagged") -> bool:
-        """Mark somebody's message. False when it was refused."""
+        """Mark somebody's message. False when it was gone, or this was refused: to mark nothing is OK for a server."""
         with self._lock:
-            return self._select(folder) and self._ok("STORE", str(uid), "+FLAGS.SILENT", f"({flag})")
+            if not self._select(folder):
+                return False
+            answer, lines = self._client.uid("STORE", str(uid), "+FLAGS", f"({flag})")
+            return answer == "OK" and any(flag.encode() in line for line in lines if isinstance(line, bytes))
 
     def expunge(self, folder: str, uid: int) -> bool:
         """Remove somebody's message for good."""

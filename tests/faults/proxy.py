@@ -78,6 +78,11 @@ class Proxy:
         """Let people in again."""
         self.refusing = False
 
+    def calm(self) -> None:
+        """No more cuts."""
+        with self._lock:
+            self._cuts, self.refusing = [], False
+
     def hang_up(self) -> None:
         """Close all connections that are open now."""
         with self._lock:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from mailboxes import message
 
 from faults import trial
 from faults.checker import Message, Violation, content, deleted, placing
-from faults.proxy import IN, OUT, Cut
-from faults.trial import KINDS, STRATEGIES, Stage, Tally, double_cuts, single_cuts, wanted
+from faults.proxy import IN, OUT, Cut, Proxy
+from faults.trial import KINDS, STRATEGIES, Mailbox, Stage, Tally, double_cuts, single_cuts, wanted
 
 EVERY = 9
 DOUBLE = 300
@@ -29,7 +30,6 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
 def _nothing_found(tally: Tally) -> None:
     assert tally.cuts > 0
     assert not tally.found, f"{dict(tally.found)} in {tally.trials} trials:\n" + "\n".join(tally.examples[:5])
-    assert max(tally.reruns) <= 1, tally.reruns
 
 
 @pytest.mark.faults
@@ -99,3 +99,29 @@ def test_one_cut_of_each_kind(strategy: str) -> None:
                 Cut(IN, 3, True),
             ):
                 _nothing_found(stage.trial(kind, [cut]))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_mail_that_arrives_meanwhile_confuses_nothing(request: pytest.FixtureRequest, strategy: str, kind: str) -> None:
+    """Courier counts it in UIDNEXT, but gives its number to a copy that comes before anybody has looked."""
+    if reason := trial.missing(strategy):
+        pytest.skip(reason)
+    if strategy == "courier":
+        request.applymarker(
+            pytest.mark.xfail(strict=True, reason="UIDNEXT is believed although Courier does not keep it")
+        )
+    with trial.start(strategy) as server, Proxy(server.plain_port) as proxy:  # type: ignore[attr-defined]
+        box = Mailbox(server, proxy)
+        box.fill()
+        folder = ".LinkedIn" if kind == "clean" else ""
+        if kind == "undo":
+            box.clean()
+        else:
+            server.deliver(box.user, message(20, wanted=False), folder=folder)
+        for number in (21, 22):
+            server.deliver(box.user, message(number, wanted=False), folder=folder)
+        outcome = box.clean() if kind == "clean" else box.undo()
+        assert len(outcome.moved) == 3
+        names = [one.message_id for one in box.look()]
+        assert len(names) == len(set(names))

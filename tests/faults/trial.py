@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-import wire_rules
 from dovecot import PASSWORD, WITHOUT_MOVE, Dovecot
 from dovecot import missing as no_dovecot
 from mailboxes import message
@@ -27,12 +26,13 @@ from filters.moving import Outcome, move, reconcile, undo
 from filters.sources import Mail, Source, Wanted
 from filters.sources.files import message_id_of
 from filters.sources.imap import open_imap
+from filters.sources.patience import Patience
 
 NOW = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
 TARGET = "LinkedIn"
 SENDER = b"inmail-hit-reply@linkedin.com"
 WANTED = Wanted(("From", "Message-ID"), lambda block: SENDER in block)
-STRATEGIES = ("move",)
+STRATEGIES = ("move", "copy", "courier")
 KINDS = ("clean", "undo")
 #: Dovecot's processes serve one connection after the other, which is twice as fast as a new one for each.
 _PROCESSES = "service imap-login {\n service_count = 0\n}\nservice imap {\n service_count = 1000\n}"
@@ -67,6 +67,8 @@ class Tally:
     """How many trials needed so many reruns that changed something."""
     found: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
+    """What is no violation, but worth telling."""
 
     def add(self, other: Tally) -> None:
         """Put another one's numbers to these."""
@@ -74,6 +76,7 @@ class Tally:
         self.cuts += other.cuts
         self.reruns += other.reruns
         self.found += other.found
+        self.notes += other.notes
         self.examples += other.examples[: max(0, 40 - len(self.examples))]
 
     def note(self, recipe: str, violations: Sequence[Violation]) -> None:
@@ -95,7 +98,8 @@ class Mailbox:
 
     def spelt(self, folder: str) -> str:
         """As the server spells a folder."""
-        return folder if folder == "INBOX" else self.server.prefix + folder
+        prefix = self.server.prefix
+        return folder if folder == "INBOX" or folder.startswith(prefix) else prefix + folder
 
     def fill(self) -> None:
         """Three to move, one of them twice as long; a friend's; and one that another client has marked as deleted."""
@@ -132,7 +136,7 @@ class Mailbox:
     def open_at(self, folder: str) -> Source:
         """The real source, through the proxy."""
         url = f"imap://{self.user}@127.0.0.1:{self.proxy.port}/{folder}"
-        return open_imap(url, lambda _: PASSWORD, changes=True)
+        return open_imap(url, lambda _: PASSWORD, changes=True, patience=Patience(first=0.0))
 
     def clean(self) -> Outcome:
         """What `unpitch clean` does."""
@@ -209,6 +213,9 @@ class Stage:
                 break
         else:
             found.append(Violation("restless", f"it is not at rest after {_RERUNS} reruns"))
+        if reruns > self.proxy.fired:
+            found.append(Violation("restless", f"{reruns} reruns after {self.proxy.fired} cuts"))
+        self.proxy.calm()
         if kind == "undo":
             told = len(self.proxy.changing())
             found += self._attempt(self.box.clean)
@@ -248,14 +255,8 @@ class Stage:
             *checker.placing(self.before, after, ours, target if kind == "clean" else ""),
             *checker.journal(self.box.journal, after, self.box.spelt),
             *checker.one_row_each(self.box.journal, after, ours, target),
-            *_forbidden(self.proxy.sessions()),
+            *checker.forbidden(self.proxy.sessions()),
         ]
-
-
-def _forbidden(sessions: Sequence[bytes]) -> list[Violation]:
-    """D2 and the rest of the list: what no session of ours may send."""
-    lines = [session.splitlines(keepends=True) for session in sessions]
-    return [Violation("forbidden", text) for one in lines for text in wire_rules.violations(one)]
 
 
 def single_cuts(stage: Stage, kind: str, direction: str, *, every: int, first: int = 1) -> list[list[Cut]]:
