@@ -290,6 +290,14 @@ def test_s4_the_plain_part_has_a_deadline_of_its_own() -> None:
             plain.line()
 
 
+def test_s3_the_plain_part_has_a_line_limit_of_its_own() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(9_000 * b"x")
+        with pytest.raises(ServerError, match="somebody sits in between"):
+            _Plain(ours, "there").line()
+
+
 def test_ic19_library_what_was_said_before_tls_is_believed_after_it(pki: _Pki) -> None:
     """SELECT flushes it, which imap.md did not see: a SEARCH is lost in between, a LIST is not."""
     capability = b"* CAPABILITY IMAP4rev1 STARTTLS AUTH=PLAIN\r\nTAG OK x\r\n"
