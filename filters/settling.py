@@ -5,7 +5,7 @@ Begins no move. Of a message that lies in both folders, because a copy is how it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import groupby
@@ -20,6 +20,7 @@ ATTEMPTS = 5
 _UNREADABLE = ""
 _NOTHING = Look("nothing", 0, frozenset())
 _TWICE = "it is here, and in {} as well"
+_VANISHED = "it is in neither folder: somebody else took it"
 
 
 def reconcile(source: Source, journal: Journal) -> list[Move]:
@@ -162,44 +163,56 @@ def _went(source: Source, rows: Sequence[Move], found: Sequence[Place]) -> list[
         return [Change(row.id, "done", moved_to=place) for row, place in zip(rows, found, strict=True)]
     if found:
         return [Change(row.id, "doubt", f"there are {len(found) + len(here)} of it") for row in rows]
-    return [Change(row.id, "vanished", "it is in neither folder: somebody else took it") for row in rows]
+    return [Change(row.id, "vanished", _VANISHED) for row in rows]
 
 
 def _finish(source: Source, journal: Journal, rows: Sequence[Move]) -> None:
     """Remove the originals of messages that were copied, after a look at both; and never without a good copy."""
-    rows = [replace(row, place=place) for row, place in zip(rows, _places_now(source, rows), strict=True)]
+    rows = _where_now(source, journal, rows)
     here = source.look([row.place for row in rows])
     there = source.look([row.moved_to for row in rows if row.moved_to])
     good = {row.id for row in rows if row.moved_to and _is(row, there.get(row.moved_to))}
     stay = [row for row in rows if _is(row, here.get(row.place))]
-    gone = [row for row in rows if row.place not in here]
-    journal.record([_after(row, row.id in good) for row in gone])
-    lost = [row for row in stay if row.id not in good]
     copier = source.copier
     if not copier:
         journal.record([Change(row.id, "doubt", _TWICE.format(row.folder), row.moved_to) for row in stay])
         return
+    lost = [row for row in stay if row.id not in good]
     marked = [row.place for row in lost if row.state == "removing"]
     if marked:
         copier.restore(marked)
     journal.record([_without_copy(row) for row in lost])
     ready = [row for row in stay if row.id in good]
-    if ready:
-        _remove(journal, copier, ready, here, there)
+    removed = _removed(journal, copier, ready, here, there) if ready else []
+    gone = [row for row in rows if row.place not in here]
+    journal.record([Change(row.id, "vanished", _VANISHED) for row in gone if not _arrived(row, good)])
+    journal.record(_alone(source, journal, removed + [row for row in gone if _arrived(row, good)]))
 
 
-def _places_now(source: Source, rows: Sequence[Move]) -> list[Place]:
-    """Where the originals are: where they were, or, in a folder that was numbered anew, where one alike is that is alone."""
+def _where_now(source: Source, journal: Journal, rows: Sequence[Move]) -> list[Move]:
+    """The same with the places that originals and copies have now, in folders that were numbered anew."""
     old = {row.identity: row.message_id for row in rows if numbers(row.place.key)[0] != source.uidvalidity}
     found = source.find(source.folder, old) if old else {}
-    return [places[0] if len(places := found.get(row.identity, [])) == 1 else row.place for row in rows]
+    rows = [replace(row, place=_only(found.get(row.identity, []), row.place)) for row in rows]
+    looks = source.look([row.moved_to for row in rows if row.moved_to])
+    missing = [row for row in rows if row.moved_to not in looks]
+    copies: dict[int, Place | None] = {}
+    for target, group in by_target(missing):
+        arrived = source.find(target.folder, {row.identity: row.message_id for row in group}, target)
+        for identity, alike in by_identity(group):
+            places = unclaimed(source, journal, alike, arrived.get(identity, []))
+            copies |= {row.id: place for row, place in zip(alike, places, strict=False)}
+    return [replace(row, moved_to=copies.get(row.id, row.moved_to)) for row in rows]
 
 
-def _after(row: Move, good: bool) -> Change:
-    """The original is gone: by our hand, or somebody else took it; the copy is there, or that is gone as well."""
-    if good or row.state == "removing":
-        return Change(row.id, "done", moved_to=row.moved_to)
-    return Change(row.id, "vanished", "it is in neither folder: somebody else took it")
+def _only(places: Sequence[Place], otherwise: Place) -> Place:
+    return places[0] if len(places) == 1 else otherwise
+
+
+def _arrived(row: Move, good: Collection[int]) -> bool:
+    """Of a message whose original is gone, by our hand or somebody else's: whether it is in the target. A copy that was good when the
+    original was removed may have been taken away since."""
+    return row.id in good or row.state == "removing"
 
 
 def _without_copy(row: Move) -> Change:
@@ -208,17 +221,32 @@ def _without_copy(row: Move) -> Change:
     return Change(row.id, "doubt", f"its copy in {row.folder} is gone, so it was left here")
 
 
-def _remove(
+def _removed(
     journal: Journal, copier: Copier, rows: Sequence[Move], here: Mapping[Place, Look], there: Mapping[Place, Look]
-) -> None:
+) -> list[Move]:
+    """Rows whose original was there, and is not any more."""
     for row in rows:
         if row.moved_to and (newer := here[row.place].flags - there[row.moved_to].flags - {"\\Deleted"}):
             copier.mark(row.moved_to, newer)
     journal.record([Change(row.id, "removing", moved_to=row.moved_to) for row in rows])
     remaining = copier.remove([row.place for row in rows])
-    journal.record([Change(row.id, "done", moved_to=row.moved_to) for row in rows if row.place not in remaining])
     # removed a second time, by a later run, and still there: the server will not have it, though it says that it did
     refused = [row for row in rows if row.place in remaining and row.state == "removing"]
     if refused:
         copier.restore([row.place for row in refused])
         journal.record([Change(row.id, "doubt", _TWICE.format(row.folder), row.moved_to) for row in refused])
+    return [row for row in rows if row.place not in remaining]
+
+
+def _alone(source: Source, journal: Journal, rows: Sequence[Move]) -> list[Change]:
+    """The end of copied messages, unless there is one more of it in the target: nothing keeps another machine of the same person from
+    copying it at the same time (F23)."""
+    changes: list[Change] = []
+    for target, group in by_target(rows):
+        found = source.find(target.folder, {row.identity: row.message_id for row in group}, target)
+        for identity, alike in by_identity(group):
+            count = len(unclaimed(source, journal, alike, found.get(identity, [])))
+            state = "doubt" if count > len(alike) else "done"
+            reason = f"there are {count} of it in {target.folder}" if state == "doubt" else ""
+            changes += [Change(row.id, state, reason, row.moved_to) for row in alike]
+    return changes

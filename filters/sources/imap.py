@@ -193,7 +193,7 @@ class ImapSource:
         if not uids:
             return {}
         try:
-            answers = self._session.ask(raw, partial(GuardedClient.fetch, uids=uids, items=items))
+            answers = self._session.ask(raw, partial(GuardedClient.fetch, uids=uids, items=items), less=True)
             found: dict[int, Fetched | str] = {uid: one for uid, one in answers.items() if one.body is not None}
             missing = [uid for uid in uids if uid not in found]
             if missing:  # gone, or held back by the server? (IC13)

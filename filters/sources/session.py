@@ -7,6 +7,7 @@ the error goes to `moving`, which looks first.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar, cast
 
 from tenacity import (
@@ -25,7 +26,7 @@ from filters.sources.wire import SilentError
 
 #: So many failures in a row, and a source gives up. One message that breaks a batch of 500 makes 20.
 _FAILURES = 60
-#: Attempts to read something that breaks the connection: then the caller asks for less.
+#: Attempts to read what may break the connection by itself, so that the caller should ask for less; or that stays unanswered.
 _READS = 2
 #: Looks at a folder that does not come to rest.
 _LOOKS = 60
@@ -85,15 +86,16 @@ class Session:
             self._current, self._writing = opened, writing
         return self._current
 
-    def ask(self, raw: str, question: Callable[[GuardedClient], Answer]) -> Answer:
-        """Read something in folder `raw`, or in none (""); again, on a new connection where that is needed, when it fails."""
+    def ask(self, raw: str, question: Callable[[GuardedClient], Answer], *, less: bool = False) -> Answer:
+        """Read something in folder `raw`, or in none (""); again, on a new connection where that is needed, when it fails. `less`:
+        the caller can ask for less, so that we soon leave it to him."""
 
         def answer() -> Answer:
             if raw:
                 self.at(raw)
             return question(self.alive())
 
-        retrying = Retrying(retry=retry_if_exception(self._helps), stop=self._enough, reraise=True)
+        retrying = Retrying(retry=retry_if_exception(self._helps), stop=partial(self._enough, less), reraise=True)
         try:
             return cast(Answer, retrying(self._counted, answer))
         except SilentError as error:  # nobody is to ask a silent server for less
@@ -109,10 +111,11 @@ class Session:
         """What breaks nothing and is answered in a way that makes no sense is answered so again."""
         return isinstance(error, TransientError) and (self.client.dead or isinstance(error, BusyServerError))
 
-    def _enough(self, state: RetryCallState) -> bool:
+    def _enough(self, less: bool, state: RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
         busy = isinstance(error, BusyServerError) and error.code != "SERVERBUG"
-        return state.attempt_number >= (self._patience.attempts if busy else _READS)
+        few = isinstance(error, SilentError) or (less and not busy)
+        return state.attempt_number >= (_READS if few else self._patience.attempts)
 
     def _counted(self, action: Callable[[], Answer]) -> Answer:
         try:
