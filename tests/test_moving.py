@@ -516,7 +516,7 @@ def _check_complete(box: Box, before: list[tuple[str, bytes, str, int]]) -> None
     if box.copies:
         assert not Counter(expected) - Counter(raw for _, raw, *_ in box.content())
         return
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while sorted(raw for _, raw, *_ in box.content()) != expected and time.monotonic() < deadline:
         time.sleep(0.01)
     assert sorted(raw for _, raw, *_ in box.content()) == expected

@@ -110,6 +110,7 @@ class Folders:
                     f"This login may not put mail into {shown} (it lacks the rights {lacking}). Choose another folder."
                 )
             validity, uidnext = self._session.ask("", partial(GuardedClient.status, raw=found.raw))
+            uidnext = self._session.bound(found.raw, uidnext) if uidnext else 0
         except RejectedError as error:
             raise TargetError(f"The folder {shown} cannot be used: {error} Choose another one.") from None
         if not validity or not uidnext:

@@ -76,7 +76,7 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What SELECT or EXAMINE says of a folder. `sticky`: its UIDs last longer than the session; `removable`: messages can be marked
+    """What SELECT or EXAMINE says of a folder. `told`: it named the UIDNEXT, which else comes from STATUS (P24); `sticky`: its UIDs last longer than the session; `removable`: messages can be marked
     as deleted for good (PERMANENTFLAGS)."""
 
     raw: str
@@ -84,6 +84,7 @@ class Opened:
     uidnext: int
     exists: int
     writable: bool
+    told: bool
     sticky: bool
     removable: bool
 
@@ -182,12 +183,13 @@ class GuardedClient:
                 writing = False
                 found = self._library.select_folder(_name(raw), readonly=True)
         validity, uidnext = number(found.get(b"UIDVALIDITY")), number(found.get(b"UIDNEXT"))
-        if not uidnext:  # Courier tells it by STATUS only (P24)
+        told = bool(uidnext)
+        if not told:
             uidnext = self.status(raw)[1]
         kept = found.get(b"PERMANENTFLAGS")  # not told means all (RFC 3501, 6.3.1)
         removable = kept is None or b"\\deleted" in {flag.lower() for flag in kept if isinstance(flag, bytes)}
         exists, sticky = number(found.get(b"EXISTS")), b"UIDNOTSTICKY" not in found
-        return Opened(raw, validity, uidnext, exists, writing, sticky, removable)
+        return Opened(raw, validity, uidnext, exists, writing, told, sticky, removable)
 
     def rights(self, raw: str) -> str:
         """The letters of what this login may do in a folder (RFC 4314), such as "lrswte"; all of them when the server does not tell."""

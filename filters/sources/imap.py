@@ -104,6 +104,7 @@ class ImapSource:
         except RejectedError as error:
             raise NotFoundError(f"The folder {safe_text(self.folder)} cannot be opened: {error}") from None
         session.validity = self.uidvalidity = opened.uidvalidity
+        session.fickle = not opened.told
         self._batch = min(
             [_BATCH, *(int(one[13:]) for one in capabilities if re.fullmatch(r"MESSAGELIMIT=[1-9]\d{0,8}", one))]
         )

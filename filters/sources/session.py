@@ -28,6 +28,8 @@ from filters.sources.wire import SilentError
 _FAILURES = 60
 #: Attempts to read what may break the connection by itself, so that the caller should ask for less; or that stays unanswered.
 _READS = 2
+#: New mail that may come between a SELECT and the STATUS after it.
+_RECENT = 1_000
 #: Looks at a folder that does not come to rest.
 _LOOKS = 60
 
@@ -46,6 +48,8 @@ class Session:
         self._told: set[str] = set()
         self.client = connect()
         self.home, self.validity = "", 0
+        #: Courier: EXAMINE numbers new mail without keeping the numbers, and STATUS counts new mail that has none yet (see `bound`).
+        self.fickle = False
 
     def alive(self) -> GuardedClient:
         """The connection, or a new one where it is lost. Waits first for as long as the last failure asked for."""
@@ -77,7 +81,7 @@ class Session:
     def at(self, raw: str, *, writing: bool = False) -> Opened:
         """Have `raw` open on a living connection; the folder that we move out of, and what `writing` names, so that it can be
         changed."""
-        client, writing = self.alive(), writing or raw == self.home
+        client, writing = self.alive(), writing or raw == self.home or self.fickle
         if self._current is None or self._current.raw != raw or writing > self._writing:
             self._current = None  # a refused SELECT leaves no folder open
             opened = client.open(raw, writing=writing)
@@ -155,6 +159,16 @@ class Session:
         """Open a folder anew, so that its numbers are of now."""
         self._current = None
         return self.ask(raw, lambda _: self.at(raw))
+
+    def bound(self, raw: str, uidnext: int) -> int:
+        """A UID that no message in folder `raw` has yet, and none that comes will be below. That is its UIDNEXT; where a server gives a
+        copy a number before new mail that it counted there, it is the one after the highest that is in use."""
+        if not self.fickle:
+            return uidnext
+        self.enter(raw)
+        first = max(1, uidnext - _RECENT)
+        used = self.ask(raw, lambda client: client.search(first, uidnext))
+        return max(used, default=first - 1) + 1
 
     def settle(self, raw: str) -> None:
         """Wait until a server that may still be busy with a broken-off command adds nothing to folder `raw` any more."""
