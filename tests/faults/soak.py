@@ -62,7 +62,7 @@ class Life:
     @contextmanager
     def meddling(self, neighbour: Neighbour) -> Iterator[None]:
         """Meanwhile somebody flags, expunges or moves a message that is to be moved."""
-        now = [one for one in checker.look(self.box.server, self.box.user) if ours(one)]
+        now = [one for one in self._look() if ours(one)]
         chosen = self.rng.sample(now, min(len(now), self.rng.choice([0, 0, 1, 2])))
         acts = [(one, self.rng.choice([FLAG, EXPUNGE, TAKE]), self.rng.random() * 0.08) for one in chosen]
         for one, act, _ in acts:
@@ -143,7 +143,12 @@ class Life:
         )
         if not untouched.moved:
             return []
-        return checker.truth(untouched, [one for one in self.box.look() if ours(one)], self.box.spelt)
+        return checker.truth(untouched, [one for one in self._look() if ours(one)], self.box.spelt)
+
+    def _look(self) -> list[Message]:
+        """At the two folders that nobody deletes."""
+        self.box.proxy.settle()
+        return checker.look(self.box.server, self.box.user, ["INBOX", self.box.spelt(TARGET)])
 
     def _checked(self, now: list[Message]) -> list[Violation]:
         found = []
