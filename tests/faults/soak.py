@@ -107,6 +107,8 @@ class Life:
         fired = self.box.proxy.fired
         tally = Tally(trials=1, cuts=fired, reruns=Counter([reruns]) if fired else Counter())
         lines = "".join(f"\n    sent: {session.decode('latin-1')!r}" for session in self.box.proxy.sessions())
+        lines += "".join(f"\n    nameless: {raw[:300]!r}" for raw in self.box.nameless)
+        self.box.nameless.clear()
         tally.note(f"kind={kind} cuts={cuts} meddled={self.meddled}\n    neighbour: {neighbour.log[-6:]}{lines}", found)
         return tally, found
 

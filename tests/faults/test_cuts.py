@@ -103,14 +103,10 @@ def test_one_cut_of_each_kind(strategy: str) -> None:
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_mail_that_arrives_meanwhile_confuses_nothing(request: pytest.FixtureRequest, strategy: str, kind: str) -> None:
+def test_mail_that_arrives_meanwhile_confuses_nothing(strategy: str, kind: str) -> None:
     """Courier counts it in UIDNEXT, but gives its number to a copy that comes before anybody has looked."""
     if reason := trial.missing(strategy):
         pytest.skip(reason)
-    if strategy == "courier":
-        request.applymarker(
-            pytest.mark.xfail(strict=True, reason="UIDNEXT is believed although Courier does not keep it")
-        )
     with trial.start(strategy) as server, Proxy(server.plain_port) as proxy:  # type: ignore[attr-defined]
         box = Mailbox(server, proxy)
         box.fill()

@@ -95,6 +95,8 @@ class Mailbox:
         self.state = server.home / f"state-{self.user}"
         self.journal = self.state / "journal.sqlite3"
         self._saved = server.home / f"saved-{self.user}"
+        self.nameless: list[bytes] = []
+        """What a scan brought without a Message-ID; none of it was ever delivered."""
 
     def spelt(self, folder: str) -> str:
         """As the server spells a folder."""
@@ -147,6 +149,7 @@ class Mailbox:
         ):
             reconcile(source, journal)
             found = [one for one in source.scan(WANTED) if isinstance(one, Mail)]
+            self.nameless += [one.raw for one in found if not one.identity]
             candidates = [
                 Candidate(one.place, one.identity, message_id_of(one.raw), one.size, "advert", "words") for one in found
             ]
