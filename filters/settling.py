@@ -230,10 +230,11 @@ def _removed(
             copier.mark(row.moved_to, newer)
     journal.record([Change(row.id, "removing", moved_to=row.moved_to) for row in rows])
     remaining = copier.remove([row.place for row in rows])
-    # removed a second time, by a later run, and still there: the server will not have it, though it says that it did
-    refused = [row for row in rows if row.place in remaining and row.state == "removing"]
-    if refused:
-        copier.restore([row.place for row in refused])
+    if remaining:  # once more: somebody may have taken our mark off
+        remaining = copier.remove(remaining)
+    if remaining:  # the server will not have it, though it says that it did it
+        copier.restore(list(remaining))
+        refused = [row for row in rows if row.place in remaining]
         journal.record([Change(row.id, "doubt", _TWICE.format(row.folder), row.moved_to) for row in refused])
     return [row for row in rows if row.place not in remaining]
 

@@ -110,9 +110,8 @@ def test_where_nothing_can_be_removed_and_the_server_does_not_say_so(tmp_path: P
         server.deliver(user, mails.mail(), flags="S")
         give_rights(server, user, "lrswit")
         command = ("clean", server.url(user), *TRUST, "--yes", *words(server))
-        unpitch(*command, state=tmp_path / "s")
-        again = unpitch(*command, state=tmp_path / "s")
-        assert "it is here, and in LinkedIn as well" in again.stdout, again.stderr
+        done = unpitch(*command, state=tmp_path / "s")
+        assert "it is here, and in LinkedIn as well" in done.stdout, done.stderr
         (original,) = (server.maildir(user) / "cur").iterdir()
         assert original.name.endswith(":2,S"), "the mark as deleted is taken off again"
         assert len(list((server.maildir(user, ".LinkedIn") / "cur").iterdir())) == 1

@@ -156,7 +156,7 @@ class Copier(Protocol):
         """Copy, and say where each copy is. None, or left out: not told."""
         ...
 
-    def remove(self, places: Sequence[Place]) -> Collection[Place]:
+    def remove(self, places: Collection[Place]) -> Collection[Place]:
         """Remove these from the source's folder, and nothing else. Gives those that are still there."""
         ...
 

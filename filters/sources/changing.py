@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from functools import partial
 from itertools import islice
 
-from filters.errors import TargetGoneError
+from filters.errors import ServerError, TargetGoneError
 from filters.safe_text import safe_text
 from filters.sources import Place, Target
 from filters.sources.folders import Folders
@@ -78,12 +78,17 @@ class Changer:
             if error.code == "TRYCREATE":
                 self._folders.forget(target.folder)
                 raise _gone(target) from None
+            if error.code in ("CANNOT", "NOPERM"):
+                way = f"from {safe_text(self._home)} to {safe_text(target.folder)}"
+                raise ServerError(
+                    f"Mail cannot be moved {way}: {error} Ask for the rights, or choose another folder.", 69
+                ) from None
             raise
         if validity != target.uidvalidity or any(new < target.uidnext for new in copies.values()):
             return {}  # stale, or a lie: what was there before is no copy of ours
         return {uid: Place(self._account, target.folder, f"{validity}:{new}") for uid, new in copies.items()}
 
-    def remove(self, places: Sequence[Place]) -> Collection[Place]:
+    def remove(self, places: Collection[Place]) -> Collection[Place]:
         """UID STORE and UID EXPUNGE, in the words of `Copier.remove`."""
         uids = uids_of(places, self._home, self._session.validity)
         for batch in batches(sorted(uids), self._most):
