@@ -80,6 +80,8 @@ _MESSAGE_ID = re.compile(r"<([!-;=?-~]{1,250})>")
 _BARE_URL = re.compile(r"(?i)\b(?:https?://|mailto:)[^\s<>\"']+")
 _NO_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
 _HIGH = re.compile(rb"[\x80-\xff]+")
+#: What the MIME library raises for a parameter in an unknown or impossible charset, or cut in pieces that do not fit together.
+_ODD_PARAMETERS = (LookupError, ValueError, TypeError, AttributeError)
 _SCHEMES = ("http://", "https://", "mailto:")
 
 # what it logs holds mail content
@@ -238,7 +240,10 @@ def _tree(headers: list[tuple[str, str]], body: bytes) -> Part:
 
         tree: Part = mailparser.parse_from_bytes(raw).message
     except Exception:  # whatever it is, mail must not stop the run
-        return email.message_from_bytes(raw)
+        try:
+            return email.message_from_bytes(raw)
+        except _ODD_PARAMETERS:
+            raise InputError("a MIME structure that cannot be read: kept unread") from None
     return tree
 
 
@@ -271,8 +276,8 @@ def _boundary(field: bytes) -> bytes:
     probe["Content-Type"] = field.partition(b":")[2].decode("latin-1").strip()
     try:
         return (probe.get_boundary() or "").encode("latin-1", "replace")
-    except ValueError:  # a NUL in the name of its charset
-        raise InputError("a boundary in an impossible charset: kept unread") from None
+    except _ODD_PARAMETERS:
+        raise InputError("a boundary that cannot be read: kept unread") from None
 
 
 def _contents(tree: Part) -> tuple[str, str, tuple[str, ...], list[str]]:
@@ -314,7 +319,7 @@ def _bodies(part: Part) -> Iterator[Part]:
 def _is_attachment(part: Part) -> bool:
     try:
         return part.get_content_disposition() == "attachment" or part.get_filename() is not None
-    except (LookupError, ValueError):  # a name in an impossible charset
+    except _ODD_PARAMETERS:
         return True
 
 
@@ -326,12 +331,12 @@ def _text_of(part: Part) -> tuple[str, bool]:
     if any(isinstance(defect, InvalidBase64LengthDefect) for defect in part.defects):
         data = _base64(data)  # cut in the middle: the library returns it undecoded (MP10)
     try:
-        charset = part.get_content_charset("utf-8")
-    except ValueError:
-        charset = ""
+        charset, form, delsp = part.get_content_charset("utf-8"), part.get_param("format"), part.get_param("delsp")
+    except _ODD_PARAMETERS:
+        charset = form = delsp = ""
     text, fits = decode(data, charset)
-    if str(part.get_param("format")).lower() == "flowed":
-        text = _unflowed(text, str(part.get_param("delsp")).lower() == "yes")
+    if str(form).lower() == "flowed":
+        text = _unflowed(text, str(delsp).lower() == "yes")
     return text, fits
 
 

@@ -333,6 +333,15 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
 WORDS: dict[str, tuple[bytes, ...]] = {
     "message": (
         *(
+            b"boundary*=",
+            b"boundary*0*=utf-8''",
+            b"name*1=",
+            b"filename*=x''",
+            b"charset*0=",
+            b"format*=",
+            b"Content-Disposition: inline; ",
+        ),
+        *(
             b"\r\n\r\n",
             b"\n\n",
             b"--=b",
@@ -367,6 +376,7 @@ WORDS: dict[str, tuple[bytes, ...]] = {
         ),
     ),
     "headers": (
+        *(b"\nContent-Type: multipart/mixed; ", b"boundary*=", b"boundary*0*=utf-8''", b"name*1=", b"\n\n"),
         *(
             b"From: ",
             b"Subject: ",

@@ -25,6 +25,11 @@ FINDINGS = [
         "a boundary in a charset with a NUL in its name ended in ValueError",
         b"A: b\n\nContent-Type: multipart/mixed; boundary*=\0'x'y\n\nz",
     ),
+    (
+        "headers",
+        "a boundary in pieces that do not fit together ended in TypeError",
+        b"A: b\n\nContent-Type: multipart/mixed; boundary*=x; boundary*2=y\n\nz",
+    ),
     ("replies", "a UIDVALIDITY of 0 in COPYUID was believed", b"MTAG OK [COPYUID 0 4 10] x\r\n"),
     (
         "replies",

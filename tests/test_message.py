@@ -396,6 +396,11 @@ def test_bytes_without_a_header_are_no_mail(raw: bytes) -> None:
         + b"Content-Type: message/rfc822\n\nContent-Type: multipart/mixed; boundary=x\n\n--x\nContent-Type: multipart/mixed\n\nhi",
         HEAD + b"Content-Type: text/plain; charset*=undefined''%ff\n\nhi",
         HEAD + b"Content-Type: text/plain; charset=\xff\n\nhi",
+        HEAD + b"Content-Type: text/plain; charset*=a; charset*2=b\n\nhi",
+        HEAD + b"Content-Type: text/plain; format*=a; format*2=b; format=flowed\n\nhi",
+        HEAD + b"Content-Type: text/plain; format*=\xff''x\n\nhi",
+        HEAD + b"Content-Disposition: inline; filename*=a; filename*2=b\n\nhi",
+        HEAD + b"Content-Type: text/plain; name*=a; name*2=b\n\nhi",
         HEAD + b"Content-Transfer-Encoding: x-uuencode\n\nbegin 666 x\n#####\nend\n",
     ],
 )
