@@ -201,6 +201,11 @@ class GuardedClient:
         told = answer[1][-1] if answer[1] else None
         return told.split()[-1].decode("ascii", "replace") if isinstance(told, bytes) and told.split() else ""
 
+    def noop(self) -> None:
+        """NOOP: the server looks at what other clients did."""
+        with self._asking():
+            self._library.noop()
+
     def search(self, first: int, last: int, message_id: str = "") -> list[int]:
         """The UIDs that exist from `first` to `last`, sorted; with `message_id` those whose Message-ID holds it (a hint only,
         P16)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -80,12 +81,27 @@ def open_imap(
     return ImapSource(location, Session(connect, patience), changes=changes)
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a message was when it was read."""
+
+    message_id: str
+    size: int
+    identity: str
+
+    def is_of(self, found: Fetched) -> bool:
+        """Whether an answer about the same UID is of the same message."""
+        same = found.server_id in ("", self.identity) and found.size == self.size
+        return same and message_id_of(found.body or b"") == self.message_id
+
+
 class ImapSource:
     """One folder of an IMAP account; a `Source`. `can_move` is False when opened without `changes`."""
 
     def __init__(self, location: ImapLocation, session: Session, *, changes: bool) -> None:
         self.account, self.host = location.account, location.host
         self._session = session
+        self._seen: dict[int, _Seen] = {}
         try:
             self._open(location.folder, changes)
         except BaseException:
@@ -184,7 +200,10 @@ class ImapSource:
             if isinstance(found, str):
                 yield Unreadable(place, found)
             elif found:  # else somebody took it away meanwhile (N16)
-                yield _mail(place, found)
+                mail = _mail(place, found)
+                if isinstance(mail, Mail):
+                    self._seen[uid] = _Seen(message_id_of(mail.raw), mail.size, mail.identity)
+                yield mail
 
     def _read(self, raw: str, uids: Sequence[int], items: str) -> dict[int, Fetched | str]:
         """FETCH, by halves where it fails, so that one bad message costs only itself (IC5, IC10, N19).
@@ -214,13 +233,27 @@ class ImapSource:
         """D9. A message that is there but cannot be read shows no identity, so that it differs from the one judged."""
         looks: dict[Place, Look] = {}
         for folder in dict.fromkeys(place.folder for place in places):
-            opened = self._entered(folder)
+            opened = self._entered(folder, Session.refresh)
             if not opened:
                 continue
             uids = uids_of(places, folder, opened.uidvalidity)
             for batch in batches(sorted(uids), self._batch):
-                looks |= {uids[uid]: _look(found) for uid, found in self._heads(opened.raw, batch).items()}
+                same = self._same(batch) if opened.raw == self._session.home else {}
+                others = self._heads(opened.raw, [uid for uid in batch if uid not in same])
+                found = same | {uid: _look(head) for uid, head in others.items()}
+                looks |= {uids[uid]: found[uid] for uid in batch if uid in found}
         return looks
+
+    def _same(self, uids: Sequence[int]) -> dict[int, Look]:
+        """Of messages that this source has read: those that still have the same Message-ID and size (D9), which servers need not open
+        the message for."""
+        items = f"UID FLAGS RFC822.SIZE BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)]{self._ids}"
+        answers = self._read(self._session.home, [uid for uid in uids if uid in self._seen], items)
+        return {
+            uid: Look(self._seen[uid].identity, found.size, found.flags)
+            for uid, found in answers.items()
+            if isinstance(found, Fetched) and self._seen[uid].is_of(found)
+        }
 
     def find(self, folder: str, sought: Mapping[str, str], since: Target | None = None) -> Mapping[str, list[Place]]:
         """Looks at all messages where they are few; else asks the server for each Message-ID."""
@@ -258,11 +291,11 @@ class ImapSource:
         """Flags, size and what the identity is made of."""
         return self._read(raw, uids, f"UID FLAGS RFC822.SIZE BODY.PEEK[HEADER]<0.{HEADER_CAP + 4}>{self._ids}")
 
-    def _entered(self, folder: str) -> Opened | None:
+    def _entered(self, folder: str, how: Callable[[Session, str], Opened] = Session.enter) -> Opened | None:
         """Open a folder anew; None when there is none of that name (any more)."""
         raw = self._folders.raw_of(folder)
         try:
-            return self._session.enter(raw) if raw else None
+            return how(self._session, raw) if raw else None
         except RejectedError:
             self._folders.forget(folder)
             if self._folders.raw_of(folder):
