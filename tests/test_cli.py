@@ -194,14 +194,14 @@ def test_a_file_that_is_no_mail(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")
-def test_no_mail_moves_when_the_journal_cannot_be_written(maildir: Path, tmp_path: Path) -> None:
+def test_f7_no_mail_moves_when_the_journal_cannot_be_written(maildir: Path, tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
     state.chmod(stat.S_IRUSR | stat.S_IXUSR)
     _nothing_moves(maildir, state)
 
 
-def test_no_mail_moves_when_the_state_folder_cannot_be_made(maildir: Path, tmp_path: Path) -> None:
+def test_f7_no_mail_moves_when_the_state_folder_cannot_be_made(maildir: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     _nothing_moves(maildir, tmp_path / "file" / "state")
 

@@ -578,7 +578,7 @@ def test_a_greeting_that_is_none_is_an_error_in_words(greeting: bytes, says: str
         assert caught.value.exit_code == 76
 
 
-def test_silence_and_dripping_have_an_end() -> None:
+def test_f12_silence_and_dripping_have_an_end() -> None:
     with connected({"UID SEARCH": b"* SEARCH"}) as (client, _):
         client._wire.silence = 0.2
         with pytest.raises(ServerError, match="did not answer in time"):

@@ -711,7 +711,7 @@ def test_a_folder_renumbered_behind_a_lost_connection_stops_the_scan() -> None:
         (b"* 3 EXISTS\r\n* OK [UIDVALIDITY 5] x\r\n* OK [UIDNEXT 9] x\r\nTAG OK [READ-ONLY] x\r\n", "is read-only"),
     ],
 )
-def test_ic18_p22_p23_a_folder_that_cannot_be_moved_from_is_still_read(answer: bytes, why: str) -> None:
+def test_f18_ic18_p22_p23_a_folder_that_cannot_be_moved_from_is_still_read(answer: bytes, why: str) -> None:
     with scripted(mailbox({3: mail(3)}) | {"SELECT": answer, "EXAMINE": answer}) as (source, _):
         assert not source.can_move
         assert why in source.why_not
@@ -739,19 +739,36 @@ def _numbers(exists: int, uidnext: int) -> dict[str, Answer]:
     return {"EXAMINE": text.encode()}
 
 
-def test_few_messages_with_high_uids_are_found_at_once() -> None:
+def test_f18_few_messages_with_high_uids_are_found_at_once() -> None:
     messages = {3: mail(3), 4_294_967_290: mail(4)}
     with scripted(mailbox(messages) | _numbers(2, 4_294_967_295), changes=False) as (source, server):
         assert [uid_of(one.place) for one in mails_of(source)] == list(messages)
         assert [line for line in server.commands if "SEARCH" in line] == ["UID SEARCH UID 1:4294967294"]
 
 
-def test_many_messages_are_searched_in_windows_that_widen_where_few_are() -> None:
+def test_f28_many_messages_are_searched_in_windows_that_widen_where_few_are() -> None:
     messages = {uid: mail(uid) for uid in (1, 15_000, 260_000)}
     with scripted(mailbox(messages) | _numbers(20_000, 260_001), changes=False) as (source, server):
         assert [uid_of(one.place) for one in mails_of(source)] == list(messages)
         windows = [line.partition("UID SEARCH UID ")[2] for line in server.commands if "SEARCH" in line]
         assert windows == ["1:10000", "10001:30000", "30001:70000", "70001:150000", "150001:230000", "230001:260000"]
+
+
+def test_f28_n30_a_quarter_of_a_million_hits_never_come_in_one_answer() -> None:
+    """A search line of more than 1,000,000 bytes breaks the library: we ask for windows."""
+    count = 250_000
+
+    def search(command: str) -> bytes:
+        low, _, high = command.split()[3].partition(":")
+        uids = range(int(low), min(int(high or low), count) + 1)
+        return b"* SEARCH %s\r\nTAG OK x\r\n" % " ".join(map(str, uids)).encode()
+
+    answers: dict[str, Answer] = {"UID SEARCH": search, "UID FETCH": b"TAG OK x\r\n"}
+    with scripted(answers | _numbers(count, count + 1), changes=False) as (source, server):
+        assert list(source.scan(ALL))
+        windows = [line.partition("UID SEARCH UID ")[2] for line in server.commands if "UID SEARCH" in line]
+        firsts = [int(one.partition(":")[0]) for one in windows if re.fullmatch(r"\d+:\d+", one)]
+        assert set(range(1, count, 10_000)) <= set(firsts)
 
 
 def test_ic7_ic17_answers_to_search_in_other_shapes() -> None:

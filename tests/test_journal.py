@@ -304,7 +304,7 @@ def test_run_ids_count_the_runs_of_a_day(journal: Journal) -> None:
     assert [run.id for run in journal.runs()] == ids
 
 
-def test_times_are_utc_and_do_not_jump(journal: Journal) -> None:
+def test_f26_times_are_utc_and_do_not_jump(journal: Journal) -> None:
     with journal.run(ACCOUNT, "clean", NOW.astimezone(timezone(timedelta(hours=5)))):
         pass
     (run,) = journal.runs(ACCOUNT)
@@ -358,7 +358,7 @@ def test_an_unknown_run_is_told(journal: Journal) -> None:
         journal.moves("20200101-1")
 
 
-def test_one_run_at_a_time_for_an_account(journal: Journal, path: Path) -> None:
+def test_f23_one_run_at_a_time_for_an_account(journal: Journal, path: Path) -> None:
     with journal.run(ACCOUNT, "clean", NOW) as run, open_journal(path) as second:
         with pytest.raises(BusyError, match=f"{run}.*{os.getpid()}"), second.run(ACCOUNT, "clean", NOW):
             pass

@@ -355,7 +355,7 @@ def _remark(box: Box, raw: bytes, flags: str, folder: str = "") -> None:
     ],
 )
 @pytest.mark.parametrize("call", ["prepare", "look"])
-def test_what_changed_since_it_was_judged_is_left_alone(
+def test_f24_what_changed_since_it_was_judged_is_left_alone(
     box: Box, path: Path, meddle: Callable[[Box], None], reason: str, call: str
 ) -> None:
     outcome = clean(box, path, lambda source: Watched(source, before=at(call, lambda: meddle(box))))
@@ -364,7 +364,7 @@ def test_what_changed_since_it_was_judged_is_left_alone(
     assert ".Ads" not in box.where(TWO)
 
 
-def test_another_message_under_the_same_name_is_left_alone(tmp_path: Path, path: Path) -> None:
+def test_f24_another_message_under_the_same_name_is_left_alone(tmp_path: Path, path: Path) -> None:
     box = _maildir(tmp_path / "mail")
     box.deliver(TWO, "S")
     for other in (THREE, TWO + b"more\r\n"):
@@ -390,7 +390,7 @@ def test_a_message_marked_in_the_last_moment_goes_with_its_mark(box: Box, path: 
     assert [(folder, flags) for folder, raw, flags, _ in box.content() if raw == TWO] == [(".Ads", "S")]
 
 
-def test_a_second_run_at_the_same_time_is_refused(box: Box, path: Path) -> None:
+def test_f23_a_second_run_at_the_same_time_is_refused(box: Box, path: Path) -> None:
     def again() -> None:
         with pytest.raises(BusyError, match="Another run"):
             clean(box, path)
@@ -656,7 +656,7 @@ def _renumber(server: Dovecot, user: str, folder: str) -> None:
         assert client.uid("MOVE", "1:*", folder)[0] == "OK"
 
 
-def test_taken_back_after_the_target_was_numbered_anew(dovecot: Dovecot, path: Path) -> None:
+def test_f17_f25_taken_back_after_the_target_was_numbered_anew(dovecot: Dovecot, path: Path) -> None:
     box = _on_server(dovecot)
     for raw in (ONE, FRIEND, ONE, TWO):
         box.deliver(raw, "S")
@@ -676,7 +676,7 @@ def test_taken_back_after_the_target_was_numbered_anew(dovecot: Dovecot, path: P
     assert clean(box, path).moved == ()
 
 
-def test_a_broken_off_run_is_settled_after_the_source_was_numbered_anew(dovecot: Dovecot, path: Path) -> None:
+def test_f17_a_broken_off_run_is_settled_after_the_source_was_numbered_anew(dovecot: Dovecot, path: Path) -> None:
     box = _on_server(dovecot)
     dovecot.deliver(box.url, ONE, folder=".Lists")
     box = replace(box, home="Lists")
@@ -724,7 +724,7 @@ def _to(box: Box, raw: bytes, folder: str) -> None:
         (lambda box: _remark(box, TWO, "ST", ".Ads"), "it is marked as deleted"),
     ],
 )
-def test_what_somebody_else_has_dealt_with_is_reported_and_left(
+def test_f25_what_somebody_else_has_dealt_with_is_reported_and_left(
     box: Box, path: Path, meddle: Callable[[Box], None], reason: str
 ) -> None:
     clean(box, path)
@@ -801,7 +801,7 @@ def _small_disk(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_no_mail_moves_when_the_disk_of_the_journal_is_full(box: Box, tmp_path: Path) -> None:
+def test_f7_no_mail_moves_when_the_disk_of_the_journal_is_full(box: Box, tmp_path: Path) -> None:
     path = tmp_path / "disk" / "journal.sqlite3"
     before = box.content()
 
@@ -825,7 +825,7 @@ def test_no_mail_moves_when_the_disk_of_the_journal_is_full(box: Box, tmp_path: 
         check_moved(box, path, before)
 
 
-def test_a_disk_that_is_full_after_the_move_costs_nothing_either(box: Box, path: Path) -> None:
+def test_f7_a_disk_that_is_full_after_the_move_costs_nothing_either(box: Box, path: Path) -> None:
     before = box.content()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
