@@ -74,7 +74,11 @@ def whole_message(data: bytes) -> None:
         assert isinstance(verdict, dict)
         assert 0.0 <= verdict["probability"] <= 1.000001
         assert not (verdict["never"] and verdict["promotional"])
-        assert not _CONTROLS.search(verdict["authenticity"]["why"] + str(answer["subject"]) + str(answer["from"]))
+        assert not _CONTROLS.search(verdict["authenticity"]["why"])
+        assert all(not _CONTROLS.search(clue["feature"] + clue["quote"]) for clue in verdict["evidence"])
+        for text in (answer["subject"], answer["from"]):  # escaped where they are shown
+            assert not re.search(r"[\x00-\x1f\x7f]", str(text))
+            assert not _CONTROLS.search(safe_text(str(text)))
 
 
 def headers(data: bytes) -> None:
