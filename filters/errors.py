@@ -13,7 +13,7 @@ EXIT_CODES: dict[int, str] = {
     65: "the input is no mail, or a data or journal file is damaged",
     66: "a file or folder does not exist or cannot be read",
     68: "the host name is unknown",
-    69: "the server cannot be reached, or lacks what is needed (such as MOVE)",
+    69: "the server cannot be reached, does not allow it, or lacks what is needed (MOVE or UIDPLUS)",
     70: "a defect in unpitch",
     73: "the target folder cannot be created or used, or the mailbox is full",
     74: "writing failed: disk full, or the state folder is read-only",

@@ -72,3 +72,12 @@ def test_judging_imports_nothing_heavy(module: str) -> None:
 def test_m1_no_pickle_anywhere() -> None:
     for path in MODULES:
         assert not re.search(r"^\s*(import|from) (pickle|joblib|shelve|marshal)", path.read_text(), re.MULTILINE), path
+
+
+def test_the_tests_that_the_guarantees_name_exist() -> None:
+    section = (ROOT / "README.md").read_text().partition("## Guarantees")[2].partition("\n## ")[0]
+    named = re.findall(r"(test_\w+|wire_rules)\.py(?:::(test_\w+))?", section)
+    assert len(named) > 15
+    for module, function in named:
+        (path,) = (ROOT / "tests").rglob(f"{module}.py")
+        assert f"\ndef {function}(" in path.read_text() if function else True, (module, function)
