@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
-from filters.message import Message, decode, decode_words
+from filters.message import Message, decode_words, header_value
 from filters.normal_form import normal
 from filters.senders import Sender
 
@@ -90,7 +90,7 @@ def _values(block: bytes, lower: bytes, name: bytes) -> Iterator[str]:
         # without the line feed, an offset in `lower` is one more than in `block`
         rest = block[start + len(name) : end - 1 if end >= 0 else None].lstrip(b" \t")
         if rest.startswith(b":"):
-            yield " ".join(decode(rest[1:], "utf-8")[0].split())
+            yield header_value(rest[1:])
         start = lower.find(b"\n" + name, end) if end >= 0 else -1
 
 

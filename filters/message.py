@@ -160,13 +160,18 @@ def read_headers(raw: bytes) -> tuple[list[tuple[str, str]], bytes]:
     lines = re.split(rb"\n(?![ \t])", block)
     for number, line in enumerate(lines):
         if field := _FIELD.fullmatch(line):
-            headers.append((field[1].decode("ascii").lower(), _CONTROLS.sub(" ", _western(field[2])).strip()))
+            headers.append((field[1].decode("ascii").lower(), header_value(field[2])))
         elif number or not line.startswith((b"From ", b">From ")):
             body = b"\n".join(lines[number:]) + b"\n\n" + body
             break
     if not headers:
         raise InputError("no header: this is no mail")
     return headers, body.replace(b"\r", b"\n")
+
+
+def header_value(raw: bytes) -> str:
+    """What stands behind the colon, unfolded, with a blank for each run of control characters."""
+    return _CONTROLS.sub(" ", _western(raw)).strip()
 
 
 def _duplicates(headers: list[tuple[str, str]]) -> list[str]:

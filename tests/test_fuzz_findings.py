@@ -30,6 +30,11 @@ FINDINGS = [
         "a boundary in pieces that do not fit together ended in TypeError",
         b"A: b\n\nContent-Type: multipart/mixed; boundary*=x; boundary*2=y\n\nz",
     ),
+    (
+        "message",
+        "a From that is not UTF-8 at its end claimed one thing in the header block and another in the message",
+        b"From: LinkedIn <security-noreply6linkedin.c\x87m>\n",
+    ),
     ("replies", "a UIDVALIDITY of 0 in COPYUID was believed", b"MTAG OK [COPYUID 0 4 10] x\r\n"),
     (
         "replies",
