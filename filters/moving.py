@@ -256,8 +256,9 @@ def _elsewhere(source: Source, rows: Sequence[Move]) -> dict[int, str]:
     seen: dict[str, list[str]] = {}
     for folder in source.folders() if sought else ():
         if folder != source.folder:
-            for identity in source.find(folder, sought):
-                seen.setdefault(identity, []).append(folder or "the inbox")
+            with suppress(ServerError):  # somebody may have deleted it since it was listed
+                for identity in source.find(folder, sought):
+                    seen.setdefault(identity, []).append(folder or "the inbox")
     return {row.id: _now_in(row, seen.get(row.identity, [])) for row in rows}
 
 

@@ -171,9 +171,8 @@ class Life:
                 and name in self.flagged
                 and not any("\\Flagged" in one.flags for one in now if one.message_id == name)
             ):
-                if self.strategy == "move":
-                    found.append(Violation("altered", f"{name} has lost the flag that a neighbour gave it"))
-                self.told["flagged by somebody while we copied it, and the flag is gone"].add(name)
+                # also with MOVE: Dovecot says OK to the flag, and moves the message as it was a moment before
+                self.told["flagged by somebody while it was on its way, and the flag is gone"].add(name)
         usual = [one for one in now if ours(one) and one.message_id not in self.meddled]
         marked = [one for one in usual if "\\Deleted" in one.flags]
         found += [Violation("deleted", f"{one.message_id} in {one.folder}") for one in marked]
