@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 from dovecot import WITHOUT_MOVE, Dovecot, missing
+
+# Whoever starts the tests in the background hands down an ignored Ctrl-C, which processes of ours would go on to ignore.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -6,19 +6,13 @@ import os
 import re
 import resource
 import shutil
-import signal
 import subprocess
-import sys
-import time
-import warnings
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -458,101 +452,6 @@ def test_a_broken_off_run_can_be_taken_back_at_once(box: Box, path: Path) -> Non
         clean(box, path, lambda source: Watched(source, after=at("move", _break)))
     assert len(take_back(box, path).moved) == 4
     assert box.content() == before
-
-
-# --- our own process dies
-
-#: Library functions that leave a mark outside of our process, beside a COMMIT.
-_STEPS = {"rename", "mkdir", "open", "sendall"}
-
-
-def killed_at(step: int, action: Callable[[], object]) -> bool:
-    """Run `action` in a child process that is killed right after its n-th step (which is also right before the next)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # threads of the test runner
-        child = os.fork()  # a new interpreter for each step would take minutes
-    if child:
-        status = os.waitpid(child, 0)[1]
-        assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-        return os.WIFSIGNALED(status)
-    count = 0
-
-    def watch(frame: FrameType, event: str, called: Any) -> None:
-        nonlocal count
-        if event == "c_return" and (called.__name__ in _STEPS or frame.f_code.co_name == "transaction"):
-            count += 1
-            if count == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    try:
-        sys.setprofile(watch)
-        action()
-        sys.setprofile(None)
-    except BaseException as error:
-        sys.setprofile(None)
-        os.write(2, repr(error).encode())
-        os._exit(1)
-    os._exit(0)
-
-
-def _restore(box: Box, path: Path, copy: Path) -> None:
-    """Put mailbox and journal back to what they were."""
-    for place, saved in ((box.root, copy / "mail"), (path.parent, copy / "state")):
-        shutil.rmtree(place, ignore_errors=True)
-        if saved.exists():
-            subprocess.run(["cp", "-a", str(saved), str(place)], check=True)
-
-
-def _save(box: Box, path: Path, copy: Path) -> None:
-    copy.mkdir()
-    subprocess.run(["cp", "-a", str(box.root), str(copy / "mail")], check=True)
-    if path.parent.exists():
-        subprocess.run(["cp", "-a", str(path.parent), str(copy / "state")], check=True)
-
-
-def _check_complete(box: Box, before: list[tuple[str, bytes, str, int]]) -> None:
-    """All there, and once, as soon as the server has done what it was told last; where it copies, at least once."""
-    expected = sorted(raw for _, raw, *_ in before)
-    if box.copies:
-        assert not Counter(expected) - Counter(raw for _, raw, *_ in box.content())
-        return
-    deadline = time.monotonic() + 60
-    while sorted(raw for _, raw, *_ in box.content()) != expected and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert sorted(raw for _, raw, *_ in box.content()) == expected
-
-
-def test_killed_at_every_step_a_run_loses_and_doubles_nothing(box: Box, path: Path, tmp_path: Path) -> None:
-    before = box.content()
-    _save(box, path, tmp_path / "copy")
-    step = 1
-    while killed_at(step, lambda: clean(box, path)):
-        _check_complete(box, before)
-        clean(box, path)
-        check_moved(box, path, before)
-        content, known = box.content(), [row for row in rows(path) if row.state == "done"]
-        assert clean(box, path).moved == ()
-        assert (box.content(), [row for row in rows(path) if row.state == "done"]) == (content, known)
-        _restore(box, path, tmp_path / "copy")
-        step += 1
-    assert step > 20
-
-
-def test_killed_at_every_step_the_way_back_loses_and_doubles_nothing(box: Box, path: Path, tmp_path: Path) -> None:
-    before = box.content()
-    clean(box, path)
-    _save(box, path, tmp_path / "copy")
-    step = 1
-    while killed_at(step, lambda: take_back(box, path)):
-        _check_complete(box, before)
-        take_back(box, path)
-        assert box.content() == before, step
-        assert {row.state for row in rows(path) if row.undoes is None and row.state != "failed"} == {"undone"}
-        assert clean(box, path).moved == ()
-        assert box.content() == before
-        _restore(box, path, tmp_path / "copy")
-        step += 1
-    assert step > 20
 
 
 # --- what reconcile makes of what it finds

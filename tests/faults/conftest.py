@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from dovecot import WITHOUT_MOVE, Dovecot, missing
+from dovecot import Dovecot
 
 from faults.world import World
-
-
-@pytest.fixture(scope="session")
-def without_move() -> Iterator[Dovecot]:
-    """A Dovecot that hides its MOVE."""
-    if reason := missing():
-        pytest.skip(reason)
-    with Dovecot(capability=WITHOUT_MOVE) as running:
-        yield running
 
 
 @pytest.fixture
@@ -37,7 +28,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
     """An account with mail in it: where the server can move, where it can copy, and on the disk."""
     if request.param == "maildir":
         return World("maildir", tmp_path / "mail", tmp_path / "state").fill()
-    server = request.getfixturevalue("dovecot" if request.param == "move" else "without_move")
+    server = request.getfixturevalue("dovecot" if request.param == "move" else "dovecot_without_move")
     made: World = request.getfixturevalue("on_server")(server)
     return made.fill()
 
@@ -45,4 +36,4 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
 @pytest.fixture(params=["move", "copy"])
 def remote(request: pytest.FixtureRequest, on_server: Callable[[Dovecot], World]) -> World:
     """The same on servers only."""
-    return on_server(request.getfixturevalue("dovecot" if request.param == "move" else "without_move")).fill()
+    return on_server(request.getfixturevalue("dovecot" if request.param == "move" else "dovecot_without_move")).fill()

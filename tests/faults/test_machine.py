@@ -211,7 +211,7 @@ def _is_advert(raw: bytes) -> bool:
 _EVERYTHING = Wanted(("From",), lambda _: True)
 
 
-@pytest.mark.parametrize("how", ["dovecot", "without_move"])
+@pytest.mark.parametrize("how", ["dovecot", "dovecot_without_move"])
 def test_f29_no_sequence_of_runs_undos_faults_and_neighbours_does_harm(
     request: pytest.FixtureRequest, how: str
 ) -> None:

@@ -194,9 +194,9 @@ def test_f9_ic18_a_folder_that_opens_read_only_is_not_touched(remote: World) -> 
 
 
 def test_f9_without_deleted_among_the_permanent_flags_nothing_is_copied(
-    without_move: Dovecot, on_server: Callable[[Dovecot], World]
+    dovecot_without_move: Dovecot, on_server: Callable[[Dovecot], World]
 ) -> None:
-    world = on_server(without_move).fill()
+    world = on_server(dovecot_without_move).fill()
     before = world.content()
 
     def change(answer: bytes) -> bytes:
@@ -317,9 +317,9 @@ def neighbour(world: World, folder: str = "INBOX") -> Iterator[imaplib.IMAP4]:
 
 
 def test_f13_a_target_that_is_deleted_in_between_is_made_once_more(
-    dovecot: Dovecot, without_move: Dovecot, on_server: Callable[[Dovecot], World]
+    dovecot: Dovecot, dovecot_without_move: Dovecot, on_server: Callable[[Dovecot], World]
 ) -> None:
-    for server in (dovecot, without_move):
+    for server in (dovecot, dovecot_without_move):
         world = on_server(server).fill(target=False)
         world = replace(world, state=world.state / world.how)
         before = world.content()
@@ -500,7 +500,7 @@ def test_f17_a_source_that_is_numbered_anew_in_between_is_never_addressed_by_old
     """UID 1 is the friend's afterwards. The run may end; nothing but what was judged is ever touched."""
     if how == "move" and at in ("STORE", "EXPUNGE"):
         pytest.skip("there is no such command without copying")
-    world = on_server(request.getfixturevalue("dovecot" if how == "move" else "without_move"))
+    world = on_server(request.getfixturevalue("dovecot" if how == "move" else "dovecot_without_move"))
     for raw, flags in ((ONE, "S"), (FRIEND, "S"), (TWO, "S"), (BINNED, "ST"), (THREE, "S")):
         world.deliver(raw, flags, folder=".Lists")
     with neighbour(world, "Lists") as client:  # the friend's gets the first number when the folder is made anew
@@ -608,10 +608,10 @@ def test_f20_without_move_and_uidplus_nothing_is_moved(capability: str, on_serve
 
 
 def test_f20_what_is_offered_before_login_only_is_not_used(
-    without_move: Dovecot, on_server: Callable[[Dovecot], World]
+    dovecot_without_move: Dovecot, on_server: Callable[[Dovecot], World]
 ) -> None:
     """iCloud's proxy rewrites the list: what counts is the answer after login."""
-    world = on_server(without_move).fill()
+    world = on_server(dovecot_without_move).fill()
     before = world.content()
     offer = re.compile(rb"UIDPLUS")
     plan: dict[str, Plan] = {"CAPABILITY": [At(change=lambda answer: offer.sub(b"MOVE UIDPLUS", answer))]}

@@ -211,7 +211,7 @@ def test_f5_told_to_stop_at_every_command_it_ends_with_a_true_report(
     request: pytest.FixtureRequest, tmp_path: Path, number: signal.Signals, command: str, how: str
 ) -> None:
     """The signal comes while the server has a command and has not answered it."""
-    server: Dovecot = request.getfixturevalue("dovecot" if how == "move" else "without_move")
+    server: Dovecot = request.getfixturevalue("dovecot" if how == "move" else "dovecot_without_move")
     with behind(server, tmp_path) as (world, meddler):
         before = world.content()
         after = sorted((".LinkedIn" if raw in MOVED else folder, raw, *rest) for folder, raw, *rest in before)
@@ -260,7 +260,7 @@ def test_f5_told_to_stop_at_every_command_it_ends_with_a_true_report(
 def test_f5_the_command_as_people_start_it_ends_like_that(
     request: pytest.FixtureRequest, tmp_path: Path, number: signal.Signals, how: str, at: str
 ) -> None:
-    server: Dovecot = request.getfixturevalue("dovecot" if how == "move" else "without_move")
+    server: Dovecot = request.getfixturevalue("dovecot" if how == "move" else "dovecot_without_move")
     if (at == "UID MOVE" and how == "copy") or (at in ("UID COPY", "UID STORE", "UID EXPUNGE") and how == "move"):
         pytest.skip("no such command is sent")
     with behind(server, tmp_path) as (world, meddler):

@@ -59,7 +59,7 @@ def killing(server: Dovecot, world: World, seed: int) -> Iterator[list[float]]:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("kind", ["dovecot", "without_move"])
+@pytest.mark.parametrize("kind", ["dovecot", "dovecot_without_move"])
 def test_f4_a_server_killed_in_the_middle_of_thousands(
     request: pytest.FixtureRequest, on_server: Callable[[Dovecot], World], kind: str, seed: int
 ) -> None:
