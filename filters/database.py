@@ -65,7 +65,10 @@ def connect(path: Path) -> sqlite3.Connection:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         path.chmod(0o600)
     except OSError as error:
-        raise WriteError(f"The journal {path} cannot be written: {error.strerror}. Nothing was moved.") from error
+        raise WriteError(
+            f"The journal {path} cannot be written: {error.strerror}. Nothing was moved. Check the disk and your rights, or name"
+            " another folder for it in UNPITCH_STATE."
+        ) from error
     with errors_of(path):
         _examine(path)
         connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)

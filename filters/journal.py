@@ -186,7 +186,10 @@ class Journal:
         try:
             descriptor = os.open(self._lock_file(account), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise WriteError(f"The folder of the journal {self.path} cannot be written: {error.strerror}.") from error
+            raise WriteError(
+                f"The folder of the journal {self.path} cannot be written: {error.strerror}. Nothing was moved. Check the disk"
+                " and your rights, or name another folder in UNPITCH_STATE."
+            ) from error
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -230,6 +230,8 @@ def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
+    assert b"--last" not in err, "it moved nothing, so that this would take back the run before"
+    assert b"unpitch runs" in err
     assert b"Traceback" not in err
 
 

@@ -503,7 +503,7 @@ def test_what_is_wrong_in_a_row_is_a_defect_and_no_damage(journal: Journal) -> N
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(WriteError, match="cannot be written"):
+    with pytest.raises(WriteError, match=r"cannot be written: .*Nothing was moved\. .*UNPITCH_STATE"):
         open_journal(tmp_path / "file" / "state" / "journal.sqlite3")
 
 

@@ -19,7 +19,10 @@ from filters.cli.ending import ENDING, SIGTERM_CODE
 from filters.errors import FiltersError, WriteError
 from filters.safe_text import safe_text
 
-_STOPPED = "Stopped. What was moved so far is in the journal; `unpitch undo --last` takes it back."
+#: No word of `undo --last`: where this run moved nothing, that would take back the one before.
+_STOPPED = (
+    "Stopped. What was moved so far is in the journal: `unpitch runs` shows it, `unpitch undo --run ID` takes it back."
+)
 _REPORT = "What was moved so far is in the journal. Please report this."
 
 app = typer.Typer(
