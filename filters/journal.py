@@ -334,10 +334,17 @@ class Journal:
         query = "SELECT DISTINCT src FROM move WHERE account = ? AND state IN (SELECT value FROM json_each(?))"
         return [folder for (folder,) in self._rows(query, account, json.dumps(OPEN))]
 
-    def arrived(self, account: str, folder: str, identity: str) -> frozenset[Place]:
-        """Places in a folder that are known to be those of moved messages with this identity."""
-        done = self._moves("account = ? AND dst = ? AND identity = ? AND state = 'done'", account, folder, identity)
-        return frozenset(move.moved_to for move in done if move.moved_to)
+    def arrived(self, account: str, folder: str, identity: str, but: Iterable[int] = ()) -> frozenset[Place]:
+        """Places in a folder that are known to be those of moved or copied messages with this identity, other than moves `but`."""
+        known = self._moves(
+            "account = ? AND dst = ? AND identity = ? AND state IN ('copied', 'removing', 'done')"
+            " AND id NOT IN (SELECT value FROM json_each(?))",
+            account,
+            folder,
+            identity,
+            json.dumps(list(but)),
+        )
+        return frozenset(move.moved_to for move in known if move.moved_to)
 
     def _moves(self, condition: str, *values: Any) -> list[Move]:
         return [_move(row) for row in self._rows(f"SELECT * FROM move WHERE {condition} ORDER BY id", *values)]  # noqa: S608

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass
 
 from filters.errors import NotFoundError, ServerError, TargetGoneError, TransientError
-from filters.journal import Candidate, Change, Journal, Move
+from filters.journal import OPEN, Candidate, Change, Journal, Move
 from filters.settling import ATTEMPTS, by_identity, by_target, reconcile, reconcile_all, settle, unclaimed
 from filters.sources import Look, Place, Source, Target
 
@@ -186,9 +186,9 @@ def undo(
     Raises like `move`.
     """
     ids = [row.id for row in rows]
-    for folder in {row.place.folder for row in rows if row.state in ("planned", "sent", "copied", "removing")}:
-        with closing(open_at(folder)) as source:
-            reconcile(source, journal)
+    under_way = [row.place for row in rows if row.state in OPEN]
+    if under_way:
+        reconcile_all(open_at, journal, under_way[0].account, {place.folder for place in under_way})
     outcome = Outcome()
     moved = [row for row in journal.reread(ids) if row.state != "failed"]
     for folder in dict.fromkeys(row.folder for row in moved):

@@ -42,10 +42,13 @@ def reconcile(source: Source, journal: Journal) -> list[Move]:
     return journal.reread(ids)
 
 
-def reconcile_all(open_at: Callable[[str], Source], journal: Journal, account: str) -> list[Move]:
-    """`reconcile` for every folder of an account; `open_at` opens one, with leave to change it."""
+def reconcile_all(
+    open_at: Callable[[str], Source], journal: Journal, account: str, folders: Collection[str] | None = None
+) -> list[Move]:
+    """`reconcile` for every folder of an account, or for some; `open_at` opens one, with leave to change it. What was under way out of
+    a folder that is gone is in doubt."""
     rows: list[Move] = []
-    for folder in journal.open_folders(account):
+    for folder in journal.open_folders(account) if folders is None else folders:
         try:
             source = open_at(folder)
         except NotFoundError:
@@ -130,7 +133,7 @@ def _proven(
 def unclaimed(source: Source, journal: Journal, group: Sequence[Move], found: Sequence[Place]) -> list[Place]:
     """Where in the target the messages of a group may be: neither there before the move, nor known as another one's place."""
     first = min(group, key=lambda row: row.uidnext_before)
-    arrived = journal.arrived(source.account, first.folder, first.identity)
+    arrived = journal.arrived(source.account, first.folder, first.identity, [row.id for row in group])
     return [place for place in found if place not in arrived and not _was_there(place, first)]
 
 
@@ -168,7 +171,7 @@ def _went(source: Source, rows: Sequence[Move], found: Sequence[Place]) -> list[
 
 def _finish(source: Source, journal: Journal, rows: Sequence[Move]) -> None:
     """Remove the originals of messages that were copied, after a look at both; and never without a good copy."""
-    rows = _where_now(source, journal, rows)
+    rows = _there_now(source, journal, _here_now(source, journal, rows))
     here = source.look([row.place for row in rows])
     there = source.look([row.moved_to for row in rows if row.moved_to])
     good = {row.id for row in rows if row.moved_to and _is(row, there.get(row.moved_to))}
@@ -189,11 +192,27 @@ def _finish(source: Source, journal: Journal, rows: Sequence[Move]) -> None:
     journal.record(_alone(source, journal, removed + [row for row in gone if _arrived(row, good)]))
 
 
-def _where_now(source: Source, journal: Journal, rows: Sequence[Move]) -> list[Move]:
-    """The same with the places that originals and copies have now, in folders that were numbered anew."""
-    old = {row.identity: row.message_id for row in rows if numbers(row.place.key)[0] != source.uidvalidity}
-    found = source.find(source.folder, old) if old else {}
-    rows = [replace(row, place=_only(found.get(row.identity, []), row.place)) for row in rows]
+def _here_now(source: Source, journal: Journal, rows: Sequence[Move]) -> list[Move]:
+    """The same with the places that originals have now, in a folder that was numbered anew. Where more or fewer are alike there than
+    were copied, nobody can tell which those are: that is in doubt, and left out."""
+    old = [row for row in rows if numbers(row.place.key)[0] != source.uidvalidity]
+    found = source.find(source.folder, {row.identity: row.message_id for row in old}) if old else {}
+    places: dict[int, Place] = {}
+    doubts: list[Change] = []
+    for identity, alike in by_identity(old):
+        here = found.get(identity, [])
+        if len(here) == len(alike):
+            places |= {row.id: place for row, place in zip(alike, here, strict=True)}
+        elif here:
+            reason = f"{source.folder} was numbered anew, and there are {len(here)} of it"
+            doubts += [Change(row.id, "doubt", reason, row.moved_to) for row in alike]
+    journal.record(doubts)
+    unclear = {change.id for change in doubts}
+    return [replace(row, place=places.get(row.id, row.place)) for row in rows if row.id not in unclear]
+
+
+def _there_now(source: Source, journal: Journal, rows: Sequence[Move]) -> list[Move]:
+    """The same with the places that copies have now, where they are not where they were."""
     looks = source.look([row.moved_to for row in rows if row.moved_to])
     missing = [row for row in rows if row.moved_to not in looks]
     copies: dict[int, Place | None] = {}
@@ -203,10 +222,6 @@ def _where_now(source: Source, journal: Journal, rows: Sequence[Move]) -> list[M
             places = unclaimed(source, journal, alike, arrived.get(identity, []))
             copies |= {row.id: place for row, place in zip(alike, places, strict=False)}
     return [replace(row, moved_to=copies.get(row.id, row.moved_to)) for row in rows]
-
-
-def _only(places: Sequence[Place], otherwise: Place) -> Place:
-    return places[0] if len(places) == 1 else otherwise
 
 
 def _arrived(row: Move, good: Collection[int]) -> bool:
