@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import replace
 from itertools import groupby
 
-from filters.errors import NotFoundError, TransientError
+from filters.errors import NotFoundError, ServerError, TransientError
 from filters.journal import Change, Journal, Move, numbers
 from filters.sources import Copier, Look, Place, Source, Target
 
@@ -46,7 +46,7 @@ def reconcile_all(
     open_at: Callable[[str], Source], journal: Journal, account: str, folders: Collection[str] | None = None
 ) -> list[Move]:
     """`reconcile` for every folder of an account, or for some; `open_at` opens one, with leave to change it. What was under way out of
-    a folder that is gone is in doubt."""
+    a folder that is gone is in doubt; out of one that cannot be opened now, it stays open."""
     rows: list[Move] = []
     for folder in journal.open_folders(account) if folders is None else folders:
         try:
@@ -55,6 +55,9 @@ def reconcile_all(
             gone = journal.open_moves(account, folder)
             journal.record([Change(row.id, "doubt", f"the folder {folder} is gone") for row in gone])
             rows += journal.reread(row.id for row in gone)
+            continue
+        except ServerError:  # not now: that keeps nobody from the other folders
+            rows += journal.open_moves(account, folder)
             continue
         with closing(source):
             rows += reconcile(source, journal)

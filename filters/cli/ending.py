@@ -30,6 +30,8 @@ class _Ending:
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Around what is better finished; who was asked to end meanwhile ends after it."""
+        if self._asked:
+            raise SystemExit(SIGTERM_CODE)
         self._holding = True
         try:
             yield

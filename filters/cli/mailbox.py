@@ -266,5 +266,6 @@ def _show(out: Console, found: Audit, how: Setup) -> None:
 def _settled(out: Console, rows: list[MoveRow]) -> None:
     """Tell what an earlier run, which broke off, had left open, as far as somebody must know."""
     for row in rows:
-        if row.state in ("doubt", "vanished"):
-            say(out, f"Of run {row.run}, which broke off: {row.message_id or row.place.key}: {row.reason}", "yellow")
+        if row.state in ("doubt", "vanished", *OPEN):
+            what = row.reason or f"not settled yet, because {row.place.folder or 'its folder'} cannot be looked at now"
+            say(out, f"Of run {row.run}, which broke off: {row.message_id or row.place.key}: {what}", "yellow")

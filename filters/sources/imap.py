@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from filters.errors import LoginError, NotFoundError, RefusedError, ServerError
+from filters.errors import LoginError, NotFoundError, RefusedError, ServerError, TransientError
 from filters.safe_text import safe_text
 from filters.sources import (
     HEADER_CAP,
@@ -117,8 +117,10 @@ class ImapSource:
         session.home, self.folder = found.raw, self._folders.remember(found)
         try:
             opened = session.enter(found.raw)
+        except TransientError:
+            raise
         except RejectedError as error:
-            raise NotFoundError(f"The folder {safe_text(self.folder)} cannot be opened: {error}") from None
+            raise ServerError(f"The folder {safe_text(self.folder)} cannot be opened: {error}", 66) from None
         session.validity = self.uidvalidity = opened.uidvalidity
         session.fickle = not opened.told
         self._batch = min(
