@@ -16,6 +16,7 @@ from filters.errors import LoginError, NotFoundError, RefusedError, ServerError,
 from filters.sources import MESSAGE_CAP, Mail, Passed, Place, Source, Target, Unreadable, Wanted, identity_of
 from filters.sources.imap import ImapSource, open_imap
 from filters.sources.location import parse_url
+from filters.sources.patience import Patience
 
 WANTED = Wanted(("From", "X-Kind"), lambda header: b"@ads.example" in header)
 ALL = Wanted(("From",), lambda header: True)
@@ -473,7 +474,7 @@ def test_special_folders_are_neither_emptied_nor_filled(dovecot: Dovecot, user: 
     dovecot.deliver(user, mail(1), folder=".Junk")
     with opened(dovecot, user, "Junk") as source:
         assert not source.can_move
-        assert "special folder (\\junk)" in source.why_not
+        assert "special folder (\\Junk)" in source.why_not
         with pytest.raises(RefusedError, match="special folder"):
             source.move([one.place for one in mails_of(source)], Target("INBOX", 1, 1))
     with opened(dovecot, user) as source:
@@ -1015,3 +1016,22 @@ def test_a_source_ends_with_logout_and_nothing_else() -> None:
         assert server.commands[-1] == "LOGOUT"
         assert server.commands.count("LOGOUT") == 1
         assert "pw" not in repr(source.__dict__)
+
+
+def test_a_server_that_stays_away_is_given_up_once_and_for_all() -> None:
+    told: list[str] = []
+    with ScriptedServer(mailbox({1: mail(1)})) as server:
+        source = open_imap(
+            server.url(), lambda _: "pw", changes=True, patience=Patience(attempts=3, first=0, tell=told.append)
+        )
+        (found,) = mails_of(source)
+        server._answers["NOOP"] = CUT
+    with pytest.raises(ServerError, match="Gave up after 3 attempts") as error:
+        source.look([found.place])
+    assert not isinstance(error.value, TransientError), "or others would begin again"
+    pauses = len(told)
+    assert pauses <= 3
+    with pytest.raises(ServerError, match="Gave up"):
+        source.look([found.place])
+    assert len(told) == pauses
+    source.close()

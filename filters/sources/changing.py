@@ -78,12 +78,15 @@ class Changer:
             if error.code == "TRYCREATE":
                 self._folders.forget(target.folder)
                 raise _gone(target) from None
+            way = f"from {safe_text(self._home)} to {safe_text(target.folder)}"
             if error.code in ("CANNOT", "NOPERM"):
-                way = f"from {safe_text(self._home)} to {safe_text(target.folder)}"
                 raise ServerError(
                     f"Mail cannot be moved {way}: {error} Ask for the rights, or choose another folder.", 69
                 ) from None
-            raise
+            raise ServerError(
+                f"Mail cannot be moved {way}: {error} What was under way is settled; try again later, or choose another folder.",
+                error.exit_code,
+            ) from None
         if validity != target.uidvalidity or any(new < target.uidnext for new in copies.values()):
             return {}  # stale, or a lie: what was there before is no copy of ours
         return {uid: Place(self._account, target.folder, f"{validity}:{new}") for uid, new in copies.items()}

@@ -82,8 +82,8 @@ class Folders:
         return [decoded(one.raw) for one in self._all() if not one.flags & _ABSENT and not self.special(one)]
 
     def special(self, folder: Folder) -> str:
-        """What makes a folder special, such as "\\\\junk"; "" for any other."""
-        told = ", ".join(sorted(folder.flags & _SPECIAL))
+        """What makes a folder special, such as "\\\\Junk"; "" for any other."""
+        told = ", ".join(f"\\{flag[1:].capitalize()}" for flag in sorted(folder.flags & _SPECIAL))
         name = folder.raw.rpartition(folder.delimiter)[2] if folder.delimiter else folder.raw
         top = folder.raw in (name, f"INBOX{folder.delimiter}{name}", f"{self._prefix}{name}")
         return told or (f"called {name}" if not self._tells and top and name.lower() in USUAL_SPECIAL else "")

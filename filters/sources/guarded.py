@@ -333,8 +333,9 @@ class GuardedClient:
             raise
         except (ServerError, *_LIBRARY_ERRORS) as error:
             ours = error if isinstance(error, ServerError) else self._ours(error)
-            if self._tells(f"{error} {self._wire.untagged_responses.get('BYE')}"):
-                ours.args = (f"{str(ours).partition(' (server says: ')[0]}{_UNSAID}.",)
+            before, says, _ = str(ours).partition(" (server says: ")
+            if says and self._tells(f"{error} {self._wire.untagged_responses.get('BYE')}"):
+                ours.args = (f"{before}{_UNSAID}.",)
             # a command without its tagged reply: nobody knows what the next line belongs to
             if self._wire.tagged_commands or isinstance(error, ServerError | imaplib.IMAP4.abort | OSError):
                 self._shut()

@@ -43,6 +43,7 @@ class Session:
         self._connect = connect
         self._patience = patience
         self._failures, self._owed = 0, 0.0
+        self._given_up: ServerError | None = None
         self._current: Opened | None = None
         self._writing = False
         self._told: set[str] = set()
@@ -56,6 +57,8 @@ class Session:
         owed, self._owed = self._owed, 0.0
         if owed:
             self._patience.sleep(owed)
+        if self._given_up:
+            raise self._given_up
         if self.client.dead:
             self._current = None
             self.client = self._connected()
@@ -76,7 +79,12 @@ class Session:
             before_sleep=tell,
             reraise=True,
         )
-        return retrying(self._connect)
+        try:
+            return retrying(self._connect)
+        except TransientError as error:  # enough of it: nobody is to begin again
+            words = f"{_happened(error)} Gave up after {patience.attempts} attempts; start it again later."
+            self._given_up = ServerError(words, error.exit_code)
+            raise self._given_up from None
 
     def at(self, raw: str, *, writing: bool = False) -> Opened:
         """Have `raw` open on a living connection; the folder that we move out of, and what `writing` names, so that it can be
@@ -140,7 +148,8 @@ class Session:
         `_connected` waits."""
         patience, busy = self._patience, isinstance(error, BusyServerError)
         if error.wait > patience.named:
-            raise ServerError(f"{error} That is longer than unpitch waits; start it again later.", 75) from None
+            minutes = f"{error.wait / 60:.0f} minutes are longer than unpitch waits"
+            raise ServerError(f"{error} {minutes}; start it again later.", 75) from None
         if not busy and not self._failures:
             patience.tell(f"{_happened(error)} Connecting again.")
             return 0.0
