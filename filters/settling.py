@@ -32,7 +32,10 @@ def reconcile(source: Source, journal: Journal) -> list[Move]:
     ids = [row.id for row in journal.open_moves(source.account, source.folder)]
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            settle(source, journal, journal.reread(ids))
+            rows = journal.reread(ids)
+            for folder in {row.folder for row in rows if row.state == "sent"}:
+                source.settle(folder)  # the server may still be busy with what the killed run asked for
+            settle(source, journal, rows)
             break
         except TransientError:
             if attempt == ATTEMPTS:
