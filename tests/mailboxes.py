@@ -16,7 +16,7 @@ from filters.sources.local import open_local
 from filters.sources.patience import Patience
 
 #: No pause between attempts.
-AT_ONCE = Patience(first=0)
+AT_ONCE = Patience(first=0, quiet=0)
 WANTED = Wanted(("X-Wanted", "Message-ID"), lambda block: b"x-wanted: yes" in block.lower())
 
 

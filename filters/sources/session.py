@@ -194,7 +194,7 @@ class Session:
             if now == before:
                 return
             before = now
-            self._patience.sleep(self._patience.first)
+            self._patience.sleep(self._patience.quiet)
 
 
 def _happened(error: BaseException | None) -> str:

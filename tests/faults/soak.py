@@ -41,6 +41,8 @@ class Life:
     notes: Counter[str] = field(default_factory=Counter)
     told: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     flagged: set[str] = field(default_factory=set)
+    taken: set[str] = field(default_factory=set)
+    """What the neighbour moved elsewhere at any time, also what it dealt with otherwise later on."""
     failed: bool = False
 
     def deliver(self) -> None:
@@ -66,6 +68,7 @@ class Life:
         chosen = self.rng.sample(now, min(len(now), self.rng.choice([0, 0, 1, 2])))
         acts = [(one, self.rng.choice([FLAG, EXPUNGE, TAKE]), self.rng.random() * 0.08) for one in chosen]
         for one, act, _ in acts:
+            self.taken |= {one.message_id} if act == TAKE else set()
             self.meddled.setdefault(one.message_id, act)
             if act != FLAG:
                 self.meddled[one.message_id] = act
@@ -160,7 +163,7 @@ class Life:
             places = [f"{one.folder} {one.key}" for one in now if one.message_id == name]
             if count < 1 and act != EXPUNGE:
                 found.append(Violation("lost", f"{name} ({act})"))
-            if count > 1 and act == TAKE:
+            if count > 1 and name in self.taken:
                 self.told["there twice, because somebody moved it elsewhere while we moved it"].add(name)
             elif count > 1:
                 found.append(Violation("duplicated", f"{name} ({act}): {places}"))

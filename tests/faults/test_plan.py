@@ -111,7 +111,9 @@ def test_f8_a_warning_with_success_is_success_and_told(remote: World, warning: b
     told: list[str] = []
     command = CHANGES[remote.how][0]
     with meddled(
-        remote, {command: At(change=lambda answer: warning + answer)}, patience=Patience(first=0, tell=told.append)
+        remote,
+        {command: At(change=lambda answer: warning + answer)},
+        patience=Patience(first=0, quiet=0, tell=told.append),
     ) as (world, _):
         assert len(world.clean().moved) == 5
         assert [line for line in told if re.search("quota|slow", line)], told
@@ -123,7 +125,7 @@ def test_f8_ok_overquota_is_success_and_told(remote: World) -> None:
     told: list[str] = []
     command = CHANGES[remote.how][-1]
     swap = At(change=lambda answer: re.sub(rb"(?m)^(\S+ OK )(?:\[[^\]]*\] )?(?=[^*]*\Z)", rb"\1[OVERQUOTA] ", answer))
-    with meddled(remote, {command: swap}, patience=Patience(first=0, tell=told.append)) as (world, _):
+    with meddled(remote, {command: swap}, patience=Patience(first=0, quiet=0, tell=told.append)) as (world, _):
         assert len(world.clean().moved) == 5
         assert [line for line in told if "quota" in line], told
         check_at_rest(world, before)
@@ -288,7 +290,7 @@ def test_f11_a_named_wait_is_kept_and_one_that_is_too_long_is_told(remote: World
     slept: list[float] = []
     throttled = "TAG BAD Request is throttled. Suggested Backoff Time: {} milliseconds\r\n"
     with meddled(
-        remote, {command: [throttled.format(299_961).encode()]}, patience=Patience(first=0, sleep=slept.append)
+        remote, {command: [throttled.format(299_961).encode()]}, patience=Patience(first=0, quiet=0, sleep=slept.append)
     ) as (world, _meddler):
         assert len(world.clean().moved) == 5
         assert 299.961 in slept
@@ -296,7 +298,9 @@ def test_f11_a_named_wait_is_kept_and_one_that_is_too_long_is_told(remote: World
     longer = replace(remote, state=remote.state / "other")
     longer.deliver(message(30), "S")
     with meddled(
-        longer, {command: [throttled.format(86_400_000).encode()]}, patience=Patience(first=0, sleep=slept.append)
+        longer,
+        {command: [throttled.format(86_400_000).encode()]},
+        patience=Patience(first=0, quiet=0, sleep=slept.append),
     ) as (world, _):
         with pytest.raises(ServerError, match="throttled"):
             world.clean()
@@ -649,7 +653,7 @@ def test_f21_what_nobody_asked_for_changes_nothing(remote: World, unasked: bytes
         "AUTHENTICATE": At(),
         "CAPABILITY": At(),
     }
-    with meddled(remote, plan, patience=Patience(first=0, tell=told.append)) as (world, meddler):
+    with meddled(remote, plan, patience=Patience(first=0, quiet=0, tell=told.append)) as (world, meddler):
         outcome = world.clean()
         if b"Answered" not in unasked:
             assert len(outcome.moved) == 5

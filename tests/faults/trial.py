@@ -138,7 +138,7 @@ class Mailbox:
     def open_at(self, folder: str) -> Source:
         """The real source, through the proxy."""
         url = f"imap://{self.user}@127.0.0.1:{self.proxy.port}/{folder}"
-        return open_imap(url, lambda _: PASSWORD, changes=True, patience=Patience(first=0.0))
+        return open_imap(url, lambda _: PASSWORD, changes=True, patience=Patience(first=0.0, quiet=0.3))
 
     def clean(self) -> Outcome:
         """What `unpitch clean` does."""

@@ -50,7 +50,7 @@ class World:
     user: str = ""
     port: int = 0
     """Where to connect to, when not to the server itself."""
-    patience: Patience = field(default_factory=lambda: Patience(first=0))
+    patience: Patience = field(default_factory=lambda: Patience(first=0, quiet=0))
 
     folder: str = ""
     """The folder to move from, if not the inbox."""
