@@ -55,9 +55,8 @@ class Changer:
         for batch in batches(sorted(uids), self._most):
             copies = self._told(command, batch, raw, target)
             unknown = [uid for uid in batch if uid not in copies]
-            if (
-                unknown and not stays
-            ):  # OK without COPYUID may mean that nothing was moved (P6): what is still there was not
+            # OK without COPYUID may mean that nothing was moved (P6): what is still there was not
+            if unknown and not stays:
                 there = self._session.ask(self._session.home, partial(GuardedClient.existing, uids=unknown))
                 unknown = [uid for uid in unknown if uid not in there]
             found |= {uids[uid]: copies.get(uid) for uid in batch if uid in copies or uid in unknown}

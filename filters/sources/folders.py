@@ -52,7 +52,7 @@ class Folders:
             if not found:
                 return ""
             self.remember(found)
-            self._raws[folder] = found.raw
+            self._raws[folder] = found.raw  # also as it was typed
         return self._raws[folder]
 
     def remember(self, found: Folder) -> str:
@@ -67,12 +67,9 @@ class Folders:
 
     def missing(self, folder: str) -> str:
         """A sentence about a folder that is not there, with some that are."""
-        names = [safe_text(name, 40) for name in self._names()]
+        names = [safe_text(decoded(one.raw), 40) for one in self._all() if not one.flags & _ABSENT]
         some = f" There are: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}." if names else ""
         return f"There is no folder {safe_text(folder)} at {self._account}.{some}"
-
-    def _names(self) -> list[str]:
-        return [decoded(one.raw) for one in self._all() if not one.flags & _ABSENT]
 
     def _all(self) -> list[Folder]:
         return self._session.ask("", partial(GuardedClient.folders, pattern="*"))
@@ -128,9 +125,8 @@ class Folders:
                 self._session.ask("", partial(GuardedClient.create, raw=raw))
             except RejectedError as error:
                 refusal = error
-                with suppress(
-                    RejectedError
-                ):  # NO may mean that it is there, also because we made it a moment ago (P12)
+                # NO may mean that it is there, also because we made it a moment ago (P12)
+                with suppress(RejectedError):
                     self._session.ask("", partial(GuardedClient.status, raw=raw))
                     return found
             else:

@@ -16,9 +16,18 @@ SCHEMES = ("imaps://", "imap+starttls://", "imap://")
 
 #: What special folders are commonly called, for where nobody tells (no SPECIAL-USE, RFC 6154: Courier, Exchange, Maildirs).
 USUAL_SPECIAL = frozenset(
-    "Trash,Deleted Items,Deleted Messages,Sent,Sent Items,Sent Messages,Sent Mail,Drafts,Draft,Junk,Junk E-mail,Spam".lower().split(
-        ","
-    )
+    {
+        "trash",
+        "deleted items",
+        "deleted messages",
+        "sent",
+        "sent items",
+        "sent messages",
+        "sent mail",
+        "drafts",
+        "draft",
+    }
+    | {"junk", "junk e-mail", "spam"}
 )
 
 
