@@ -79,7 +79,7 @@ def judge(message: Message, sender: Sender, model: Model, trusted: Sequence[Auth
         )
     features = read(message, sender, names, signed=authenticity.dkim or authenticity.state != "verified")
     values = model.values(features)
-    chances = model.probabilities(values)
+    chances = model.calibrated(model.probabilities(values), sender.promotional)
     several = sender.holds_several(message.from_address, message.subject, message.links)
     if several or (stream and stream.wanted):
         chances = without(chances, sender.promotional)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
 from operator import mul
@@ -19,6 +19,8 @@ from filters.features import Features
 SCHEMA = 1
 #: A model file of ours has 1 MB; anything much larger is not one.
 _FILE_CAP = 16 * 1024 * 1024
+#: A calibration beyond these is none.
+_SLOPE_CAP = 100.0
 #: Length of the block of word features against one named feature of length 1.
 WORDS_SCALE = 3.0
 
@@ -37,6 +39,9 @@ class Model:
     unsure: float
     sha256: str
     about: dict[str, Any]
+    slope: float = 1.0
+    """These two make P(promotional) come true as often as it says (`calibrated`)."""
+    offset: float = 0.0
 
     def values(self, features: Features) -> dict[str, float]:
         """Feature vector: 1 for each named feature; the known words share a block of length `WORDS_SCALE`."""
@@ -59,6 +64,15 @@ class Model:
         powers = [math.exp(score - top) for score in scores]
         total = sum(powers)
         return dict(zip(self.categories, (power / total for power in powers), strict=True))
+
+    def calibrated(self, probabilities: dict[str, float], positive: Collection[str]) -> dict[str, float]:
+        """The same with the log-odds of `positive` against the rest corrected; within both groups, shares stay as they are."""
+        share = sum(probabilities[name] for name in probabilities if name in positive)
+        if (self.slope, self.offset) == (1.0, 0.0) or not 0.0 < share < 1.0:
+            return probabilities
+        true = 1.0 / (1.0 + math.exp(-self.offset) * ((1.0 - share) / share) ** self.slope)
+        inside, outside = true / share, (1.0 - true) / (1.0 - share)
+        return {name: chance * (inside if name in positive else outside) for name, chance in probabilities.items()}
 
     def contributions(
         self, values: dict[str, float], chosen: Iterable[str], probabilities: dict[str, float]
@@ -113,7 +127,10 @@ def _check(data: dict[str, Any], sha256: str) -> Model:
     threshold, unsure = float(data["threshold"]), float(data["unsure"])
     if not 0 < unsure <= threshold <= 1:
         raise ValueError("threshold")
-    return Model(categories, bias, weights, threshold, unsure, sha256, dict(data["about"]))
+    slope, offset = (float(number) for number in data.get("calibration", (1.0, 0.0)))
+    if not (0 < slope < _SLOPE_CAP and abs(offset) < _SLOPE_CAP):
+        raise ValueError("calibration")
+    return Model(categories, bias, weights, threshold, unsure, sha256, dict(data["about"]), slope, offset)
 
 
 def shipped(name: str) -> Path:

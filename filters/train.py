@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -231,16 +230,6 @@ def cross_validate(examples: Sequence[Example], recipe: Recipe) -> list[Judged]:
     return judged
 
 
-def wilson(hits: int, of: int, z: float = 1.959964) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson 1927)."""
-    if not of:
-        return 0.0, 1.0
-    share, spread = hits / of, z * z / of
-    middle = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(share * (1 - share) / of + spread / (4 * of))
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
 def digest(root: Path) -> str:
     """SHA-256 over names and bytes of a folder's mails, so that a model names what it was trained on."""
     total = hashlib.sha256()
@@ -260,6 +249,8 @@ def as_json(model: Model) -> str:
         "categories": model.categories,
         "bias": model.bias,
     }
+    if (model.slope, model.offset) != (1.0, 0.0):
+        head["calibration"] = [model.slope, model.offset]
     lines = [f" {json.dumps(key)}: {json.dumps(value, sort_keys=True)}," for key, value in head.items()]
     rows = [
         f"  {json.dumps(safe_text(name), ensure_ascii=False)}: {json.dumps([_short(w) for w in row], separators=(',', ':'))}"

@@ -9,8 +9,9 @@ from pathlib import Path
 import sklearn
 
 from filters import senders
+from filters.measures import wilson
 from filters.senders import Sender
-from filters.train import Judged, Recipe, as_json, cross_validate, digest, fit, read_corpus, wilson
+from filters.train import Judged, Recipe, as_json, cross_validate, digest, fit, read_corpus
 
 ROOT = Path(__file__).parent.parent
 TARGET = "partner_inmail"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from filters.errors import InputError
 from filters.features import Features
-from filters.model import WORDS_SCALE, load
+from filters.model import WORDS_SCALE, Model, load
 
 GOOD: dict[str, Any] = {
     "schema": 1,
@@ -91,3 +92,24 @@ def test_m1_a_model_that_anybody_may_write_is_refused(tmp_path: Path) -> None:
 def test_a_missing_model_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no model file"):
         load(tmp_path / "none.json")
+
+
+def test_calibration_corrects_the_promotional_share_and_nothing_else() -> None:
+    model = Model(("a", "b", "c"), (0.0, 0.0, 0.0), {}, 0.65, 0.3, "", {}, slope=0.5, offset=1.0)
+    chances = model.calibrated({"a": 0.6, "b": 0.3, "c": 0.1}, {"a", "b"})
+    share = chances["a"] + chances["b"]
+    assert math.log(share / (1 - share)) == pytest.approx(0.5 * math.log(0.9 / 0.1) + 1.0)
+    assert chances["a"] == pytest.approx(2 * chances["b"])
+    assert sum(chances.values()) == pytest.approx(1)
+
+
+def test_without_calibration_nothing_changes() -> None:
+    chances = {"a": 0.0, "b": 1.0}
+    assert Model(("a", "b"), (0.0, 0.0), {}, 0.65, 0.3, "", {}, slope=2.0).calibrated(chances, {"a"}) == chances
+    assert Model(("a", "b"), (0.0, 0.0), {}, 0.65, 0.3, "", {}).calibrated(chances, {"a"}) is chances
+
+
+@pytest.mark.parametrize("pair", [[0, 0], [-1, 0], [1, 1000], ["a", 0], [1], "x"])
+def test_a_calibration_that_is_none_is_refused(tmp_path: Path, pair: object) -> None:
+    with pytest.raises(InputError):
+        load(write(tmp_path / "model.json", GOOD | {"calibration": pair}))

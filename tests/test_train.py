@@ -7,12 +7,11 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from filters import model as models
 from filters import senders
 from filters.features import is_word
-from filters.train import Example, Recipe, as_json, cross_validate, digest, fit, matrix_of, read_corpus, wilson
+from filters.train import Example, Recipe, as_json, cross_validate, digest, fit, matrix_of, read_corpus
 
 ROOT = Path(__file__).parent.parent
 SENDER = senders.load()
@@ -66,10 +65,3 @@ def test_the_model_file_is_small_and_rounded() -> None:
 def test_no_weight_belongs_to_a_name_or_a_number() -> None:
     """A word is a feature only when several authors use it, so invented names and firms drop out."""
     assert not [name for name in SHIPPED.weights if is_word(name) and any(c.isdigit() for c in name)]
-
-
-@pytest.mark.parametrize(
-    ("hits", "of", "low", "high"), [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (5, 10, 0.2366, 0.7634)]
-)
-def test_wilson_intervals(hits: int, of: int, low: float, high: float) -> None:
-    assert wilson(hits, of) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
