@@ -1,0 +1,148 @@
+"""Which messages belong together, so that no fold of a cross-validation is asked about what another fold was told.
+
+Together are near-duplicates, the mails of one campaign of one sender, and the mails of one thread; and what belongs together
+with the same third message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+
+from filters.message import Message
+from filters.normal_form import fold, words
+
+#: MinHash (Broder 1997): bands of rows of hashes. Two messages that share 0.8 of their words meet in some band with probability
+#: 0.9998, two that share 0.3 with 0.12 (and are then compared in full).
+_BANDS, _ROWS = 16, 4
+#: From this Jaccard similarity of their hashes two messages are near-duplicates.
+ALIKE = 0.75
+#: Heads of one bucket that are compared; a bucket with more holds boilerplate.
+_BUCKET_CAP = 50
+#: Words that a message must have for its likeness to mean something.
+_FEWEST_WORDS = 8
+_PRIME = (1 << 61) - 1
+_NUMBER = re.compile(r"\d+")
+_REPLY = re.compile(r"^(?:(?:re|fw|fwd|aw|wg|sv|vs|antw|odp|ynt|tr|rv|r|i)\s*(?:\[\d+\])?:\s*)+", re.IGNORECASE)
+_ID = re.compile(r"<([^<>\s]{3,250})>")
+
+
+@dataclass(frozen=True, slots=True)
+class Kinship:
+    """What is needed of one message to find its kin: a few hundred bytes."""
+
+    signs: frozenset[str]
+    """Message-IDs of its thread, and its campaign: whoever shares one belongs together."""
+    hashes: tuple[int, ...]
+    """MinHash of its words; empty when it has too few."""
+
+
+def kinship(message: Message, vocabulary: Collection[str]) -> Kinship:
+    """Of a message and its words."""
+    ids = {found for name in ("message-id", "in-reply-to", "references") for found in _ids(message, name)}
+    return Kinship(frozenset(f"id:{one}" for one in ids) | _campaign(message), minhash(vocabulary))
+
+
+def _ids(message: Message, name: str) -> list[str]:
+    return _ID.findall(message.first(name))[-50:]
+
+
+def _campaign(message: Message) -> frozenset[str]:
+    """Who says so, and under which subject, numbers aside. One without a subject, or a bare reply, names no campaign."""
+    subject = _NUMBER.sub("#", _REPLY.sub("", fold(message.subject).strip()))
+    if len(words(subject)) < 2:  # "hello" is everybody's
+        return frozenset()
+    return frozenset({f"campaign:{message.from_address}\0{fold(message.from_name)}\0{subject}"})
+
+
+def minhash(vocabulary: Collection[str]) -> tuple[int, ...]:
+    """The signature of a set of words: equal places of two signatures are as frequent as words that the sets share."""
+    if len(vocabulary) < _FEWEST_WORDS:
+        return ()
+    values = np.array([_hash(word) for word in vocabulary], dtype=np.uint64)
+    mixed = values[:, None] * _FACTORS[None, :] + _SHIFTS[None, :]  # multiply-shift, modulo 2**64
+    return tuple((mixed >> np.uint64(32)).min(axis=0).tolist())
+
+
+def _hash(word: str) -> int:
+    return int.from_bytes(blake2b(word.encode("utf-8", "replace"), digest_size=8).digest(), "little")
+
+
+_DICE = np.random.default_rng(20261127)
+_FACTORS = _DICE.integers(0, 2**63, _BANDS * _ROWS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+_SHIFTS = _DICE.integers(0, 2**63, _BANDS * _ROWS, dtype=np.uint64)
+
+
+def groups(kin: Sequence[Kinship]) -> list[int]:
+    """For each message the number of its group: the place of the group's first message."""
+    parents = list(range(len(kin)))
+    for same in (_sharing(kin), _alike(kin)):
+        for one, other in same:
+            _join(parents, one, other)
+    return [_root(parents, at) for at in range(len(kin))]
+
+
+def _sharing(kin: Sequence[Kinship]) -> Iterable[tuple[int, int]]:
+    first: dict[str, int] = {}
+    for at, one in enumerate(kin):
+        for sign in sorted(one.signs):
+            yield first.setdefault(sign, at), at
+
+
+def _alike(kin: Sequence[Kinship]) -> Iterable[tuple[int, int]]:
+    """Pairs that meet in a band and are alike in full. Each is compared with the first of its bucket that it is like."""
+    heads: dict[tuple[int, ...], list[int]] = {}
+    for at, one in enumerate(kin):
+        for band in range(_BANDS if one.hashes else 0):
+            bucket = heads.setdefault((band, *one.hashes[band * _ROWS : (band + 1) * _ROWS]), [])
+            like = next((head for head in bucket if likeness(kin[head], one) >= ALIKE), None)
+            if like is not None:
+                yield like, at
+            elif len(bucket) < _BUCKET_CAP:
+                bucket.append(at)
+
+
+def likeness(one: Kinship, other: Kinship) -> float:
+    """The estimated share of words that two messages have in common (Jaccard)."""
+    same = sum(a == b for a, b in zip(one.hashes, other.hashes, strict=True))
+    return same / len(one.hashes)
+
+
+def _root(parents: list[int], at: int) -> int:
+    while parents[at] != at:
+        parents[at] = parents[parents[at]]
+        at = parents[at]
+    return at
+
+
+def _join(parents: list[int], one: int, other: int) -> None:
+    first, second = sorted((_root(parents, one), _root(parents, other)))
+    parents[second] = first
+
+
+def folds(labels: Sequence[str], members: Sequence[int], count: int) -> list[int]:
+    """A fold, from 1, for each message: no group straddles two, and each label is spread as evenly as groups allow.
+
+    The largest group goes first, to the fold that has the least of its labels; the same input gives the same folds.
+    """
+    content: dict[int, dict[str, int]] = {}
+    for label, group in zip(labels, members, strict=True):
+        tally = content.setdefault(group, {})
+        tally[label] = tally.get(label, 0) + 1
+    filled: list[dict[str, int]] = [{} for _ in range(count)]
+    chosen: dict[int, int] = {}
+    for group in sorted(content, key=lambda one: (-sum(content[one].values()), one)):
+        tally = content[group]
+        at = min(range(count), key=lambda fold: (_load(filled[fold], tally), sum(filled[fold].values()), fold))
+        chosen[group] = at + 1
+        for label, number in tally.items():
+            filled[at][label] = filled[at].get(label, 0) + number
+    return [chosen[group] for group in members]
+
+
+def _load(filled: dict[str, int], tally: dict[str, int]) -> int:
+    return max(filled.get(label, 0) for label in tally)
