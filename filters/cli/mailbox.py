@@ -18,20 +18,23 @@ from filters.cli.ending import ENDING
 from filters.cli.options import (
     Access,
     CaFile,
+    Keyring,
     Move,
+    Never,
+    OlderThan,
     PasswordCommand,
+    PasswordFile,
     Region,
     Sources,
+    Terms,
+    To,
     Trust,
     Unverified,
     access,
-    check_region,
     console,
     journal_path,
     journal_to_change,
-    policy,
     progress,
-    setup,
     warn,
 )
 from filters.errors import FiltersError, LimitError, RefusedError, UsageError
@@ -40,9 +43,8 @@ from filters.journal import Move as MoveRow
 from filters.limits import DAYS, MAX_MOVES, Limits
 from filters.report import Audit, audit_json, audit_text, headline, opt_out_text, promotional_list, say
 from filters.sources import Source
-from filters.sweep import Policy, Setup, sweep
+from filters.sweep import Finding, Policy, Setup, sweep
 
-DEFAULT_TARGET = "LinkedIn"
 _AGAIN = "Run it again to be asked, or add --yes."
 _LIFT = "Look at it with --dry-run; lift the brake with --no-brake."
 
@@ -59,30 +61,47 @@ def audit(
         str, typer.Option("--format", metavar="text|json", help="Text for you, JSON for programs.")
     ] = "text",
     move: Move = None,
+    never: Never = None,
+    older_than_days: OlderThan = None,
     trust: Trust = None,
-    unverified: Unverified = "keep",
-    region: Region = "",
+    unverified: Unverified = None,
+    region: Region = None,
     password_command: PasswordCommand = "",
+    password_file: PasswordFile = None,
+    keyring: Keyring = False,
     ca_file: CaFile = None,
 ) -> None:
     """Look only: what LinkedIn sends, which of it is promotional and why, and how to opt out. Changes nothing."""
     if output not in ("text", "json"):
         raise UsageError(f"--format is text or json, not {output}.")
-    sender = senders.load()
-    wanted, place = policy(sender, move, unverified), check_region(region)
-    found = audit_sources(sources, access(password_command, ca_file), trust, wanted)
+    way_in = access(
+        password_command,
+        ca_file,
+        move=move,
+        never=never,
+        older_than_days=older_than_days,
+        trust=trust,
+        unverified=unverified,
+        region=region,
+        password_file=password_file,
+        keyring=keyring,
+    )
+    sender, locations = senders.load(), way_in.locations(sources)
+    place = way_in.region(locations)
+    found = audit_sources(locations, way_in)
     if output == "json":
         print(audit_json(found, sender, place))
     else:
         audit_text(console(), found, sender, place)
 
 
-def audit_sources(locations: list[str], way_in: Access, trust: list[str] | None, wanted: Policy) -> Audit:
+def audit_sources(locations: list[str], way_in: Access) -> Audit:
     """What the sources hold. Opens them without leave to change anything."""
     found = Audit()
     for location in locations:
         with closing(way_in.open(location, changes=False)) as source:
-            gather(source, setup(source, trust), wanted, barred_in(journal_path(), source.account), found)
+            terms = way_in.terms(location, source)
+            gather(source, terms.setup, terms.policy, barred_in(journal_path(), source.account), found)
     return found
 
 
@@ -105,24 +124,29 @@ def place_name(source: Source) -> str:
 def clean(
     sources: Sources,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be moved, and move nothing.")] = False,
-    to: Annotated[
-        str, typer.Option("--to", metavar="FOLDER", help="Folder to move to; made when missing.")
-    ] = DEFAULT_TARGET,
+    to: To = None,
     yes: Annotated[bool, typer.Option("--yes", help="Move without asking.")] = False,
     max_moves: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--max-moves", metavar="N", min=1, help="Move at most so many in one run; the rest is for the next."
+            "--max-moves",
+            metavar="N",
+            min=1,
+            help=f"Move at most so many in one run; the rest is for the next. Default: {MAX_MOVES}.",
         ),
-    ] = MAX_MOVES,
+    ] = None,
     no_brake: Annotated[
         bool, typer.Option("--no-brake", help="Move also when it is far more than usual, or a fifth of the folder.")
     ] = False,
     move: Move = None,
+    never: Never = None,
+    older_than_days: OlderThan = None,
     trust: Trust = None,
-    unverified: Unverified = "keep",
-    region: Region = "",
+    unverified: Unverified = None,
+    region: Region = None,
     password_command: PasswordCommand = "",
+    password_file: PasswordFile = None,
+    keyring: Keyring = False,
     ca_file: CaFile = None,
 ) -> None:
     """Move the promotional mail to a folder, after showing it and asking. `undo` takes it back.
@@ -131,21 +155,31 @@ def clean(
     """
     if not (dry_run or yes or sys.stdin.isatty()):
         raise UsageError("There is no terminal to ask on. Add --yes to move, or --dry-run to see what would be moved.")
-    if not to or to != to.strip():
-        raise UsageError("--to wants the name of a folder, without blanks before or after it.")
-    sender = senders.load()
-    wanted, place = policy(sender, move, unverified), check_region(region)
-    out = console()
-    way_in, limits, limited = access(password_command, ca_file), Limits(max_moves, not no_brake), 0
-    for location in sources:
+    way_in = access(
+        password_command,
+        ca_file,
+        to=to,
+        move=move,
+        never=never,
+        older_than_days=older_than_days,
+        trust=trust,
+        unverified=unverified,
+        region=region,
+        max_moves=max_moves,
+        no_brake=no_brake,
+        password_file=password_file,
+        keyring=keyring,
+    )
+    sender, locations, limited, out = senders.load(), way_in.locations(sources), 0, console()
+    place = way_in.region(locations)
+    for location in locations:
         with closing(way_in.open(location, changes=not dry_run)) as source:
-            how = setup(source, trust)
+            terms = way_in.terms(location, source)
             try:
                 if dry_run:
-                    dry_run_one(out, source, how, wanted, to)
+                    dry_run_one(out, source, terms)
                 else:
-                    ask = None if yes else typer.confirm
-                    clean_one(out, way_in, source, how, wanted, to, journal_path(), limits, ask)
+                    clean_one(out, way_in, source, terms, journal_path(), None if yes else typer.confirm)
             except LimitError as error:
                 warn(str(error))
                 limited = error.exit_code
@@ -154,22 +188,19 @@ def clean(
     raise typer.Exit(limited)
 
 
-def dry_run_one(out: Console, source: Source, how: Setup, wanted: Policy, to: str) -> None:
+def dry_run_one(out: Console, source: Source, terms: Terms) -> None:
     """Sweep one source that was opened without leave to change anything, and show what would be moved."""
-    found = gather(source, how, wanted, barred_in(journal_path(), source.account), Audit())
-    _show(out, found, how)
-    say(out, f"Dry run: {len(found.to_move)} would be moved to {to}; nothing was changed.", "bold")
+    found = gather(source, terms.setup, terms.policy, barred_in(journal_path(), source.account), Audit())
+    _show(out, found, terms.setup)
+    say(out, f"Dry run: {len(found.to_move)} would be moved to {terms.to}; nothing was changed.", "bold")
 
 
 def clean_one(
     out: Console,
     way_in: Access,
     source: Source,
-    how: Setup,
-    wanted: Policy,
-    to: str,
+    terms: Terms,
     journal_file: Path,
-    limits: Limits,
     ask: Callable[[str], bool] | None,
 ) -> None:
     """Sweep one source, show what is to be moved, ask, move, and say what was done.
@@ -178,12 +209,12 @@ def clean_one(
     """
     if not source.can_move:
         raise RefusedError(source.why_not)
-    now = datetime.now(UTC)
+    now, limits, to = datetime.now(UTC), terms.limits, terms.to
     with journal_to_change(journal_file) as journal, journal.run(source.account, "clean", now) as run:
         _settled(out, moving.reconcile(source, journal))
         _settled(out, moving.reconcile_all(way_in.open_at(source.account), journal, source.account))
-        found = gather(source, how, wanted, journal.barred(source.account), Audit())
-        _show(out, found, how)
+        found = gather(source, terms.setup, terms.policy, journal.barred(source.account), Audit())
+        _show(out, found, terms.setup)
         chosen = found.to_move[: limits.first(len(found.to_move))]
         left = len(found.to_move) - len(chosen)
         braked = limits.why_braked(len(found.to_move), found.tally.messages, _usual(journal, source.account, now))
@@ -195,7 +226,7 @@ def clean_one(
             say(out, "Nothing was moved.", "bold")
         else:
             with _told_when_broken_off(out, journal, run, to):
-                outcome = moving.move(source, journal, run, [one.candidate for one in chosen], to, ENDING.hold)
+                outcome = _moving(source, journal, run, chosen, to)
             _moved(out, outcome, to, run)
             braked = ""
             if left and ask:
@@ -203,6 +234,19 @@ def clean_one(
     if not ask and (braked or left):
         why = f"{braked} Nothing was moved. {_LIFT}" if braked else _more(left, limits)
         raise LimitError(f"{place_name(source)}: {why}")
+
+
+def _moving(source: Source, journal: Journal, run: str, chosen: list[Finding], to: str) -> moving.Outcome:
+    """Move each to its own folder, where the name of that holds placeholders."""
+    outcome = moving.Outcome()
+    folders: dict[str, list[moving.Candidate]] = {}
+    for one in chosen:
+        year = one.date[:4] if one.date[:4].isdecimal() else "undated"
+        name = to.replace("{category}", one.category).replace("{year}", year)
+        folders.setdefault(name, []).append(one.candidate)
+    for name, candidates in folders.items():
+        outcome += moving.move(source, journal, run, candidates, name, ENDING.hold)
+    return outcome
 
 
 @contextmanager

@@ -13,8 +13,9 @@ from rich.console import Console
 from filters import senders
 from filters.cli import mailbox, undoing
 from filters.cli.options import Access, Region, Trust, check_region, console, policy, setup
+from filters.config import Config
 from filters.demo import AUTHSERV_ID, Sample, sample_mailbox
-from filters.limits import Limits
+from filters.preferences import Preferences
 from filters.report import Audit, audit_text, explain_text, opt_out_text, routes, say
 from filters.sources import Passed, Wanted
 
@@ -35,7 +36,7 @@ def explain(
     """Say of one mail what it is and why: verdict, evidence, authenticity. Changes nothing."""
     sender = senders.load()
     found = Audit()
-    with closing(Access(str).open(file, changes=False)) as source:
+    with closing(Access(Config(Path())).open(file, changes=False)) as source:
         mailbox.gather(source, setup(source, trust, workers=1), policy(sender, None, "keep"), {}, found)
     explain_text(console(), found, sender)
 
@@ -44,13 +45,14 @@ def opt_out(
     category: Annotated[
         str, typer.Argument(metavar="[CATEGORY]", help="One category; default: the promotional ones.")
     ] = "",
-    region: Region = "",
+    region: Region = None,
 ) -> None:
     """Tell how to opt out: today's route first, then former ones, each with its date and how sure it is."""
     sender = senders.load()
+    place = check_region(region)
     if category:
-        routes(sender, category, region)  # there may be no such category
-    opt_out_text(console(), sender, [category] if category else sorted(sender.promotional), check_region(region))
+        routes(sender, category, place)  # there may be no such category
+    opt_out_text(console(), sender, [category] if category else sorted(sender.promotional), place)
 
 
 def demo() -> None:
@@ -61,19 +63,17 @@ def demo() -> None:
 
 
 def _show(out: Console, sample: Sample) -> None:
-    trust, target = [AUTHSERV_ID], mailbox.DEFAULT_TARGET
     sender = senders.load()
-    wanted = policy(sender, None, "keep")
     command = f"{sample.location} --trust-authserv {AUTHSERV_ID}"
-    way_in = Access(sample.password)
+    way_in = Access(Config(Path()), Preferences(trust_authserv=(AUTHSERV_ID,)), sample.password)
     say(out, f"A sample mailbox of {sample.mails} invented mails {sample.about}.")
     _prompt(out, f"unpitch audit {command}")
-    audit_text(out, mailbox.audit_sources([sample.location], way_in, trust, wanted), sender, "", brief=True)
+    audit_text(out, mailbox.audit_sources([sample.location], way_in), sender, "", brief=True)
     with TemporaryDirectory(prefix="unpitch-demo-") as state:
         journal = Path(state) / "journal.sqlite3"
         _prompt(out, f"unpitch clean {command} --yes")
         with closing(way_in.open(sample.location, changes=True)) as source:
-            mailbox.clean_one(out, way_in, source, setup(source, trust), wanted, target, journal, Limits(), ask=None)
+            mailbox.clean_one(out, way_in, source, way_in.terms(sample.location, source), journal, ask=None)
         _prompt(out, "unpitch undo --last")
         undoing.take_back(out, undoing.Choice(), way_in, journal)
     with closing(way_in.open(sample.location, changes=False)) as source:
