@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -29,6 +29,9 @@ from filters.sources import Source
 from filters.sources.opening import location_of, open_source
 from filters.sources.patience import Patience
 from filters.sweep import Policy, Setup
+
+if TYPE_CHECKING:
+    from filters.sources.describing import Description
 
 Sources = Annotated[
     list[str],
@@ -164,6 +167,13 @@ class Access:
     def open_at(self, account: str) -> Callable[[str], Source]:
         """Opens a folder of an account, with leave to change it."""
         return lambda folder: self.open(location_of(account, folder), changes=True)
+
+    def describe(self, location: str, newest: int) -> Description:
+        """What the server at an IMAP location says of itself, with the headers of so many messages."""
+        from filters.sources.describing import describe  # noqa: PLC0415  (brings imapclient, as `open_source` does)
+
+        wanted, password = self.wants(location), self.password or self._password
+        return describe(location, password, ca_file=wanted.ca_file, patience=PATIENCE, newest=newest)
 
     def _password(self, location: str) -> str:
         account, wanted = self.account(location), self.wants(location)

@@ -201,6 +201,23 @@ class GuardedClient:
         told = answer[1][-1] if answer[1] else None
         return told.split()[-1].decode("ascii", "replace") if isinstance(told, bytes) and told.split() else ""
 
+    def secured(self) -> tuple[str, float]:
+        """Version of TLS, and when the server's certificate ends, in seconds since 1970; ("", 0.0) without TLS."""
+        sock = self._wire.sock
+        if not isinstance(sock, ssl.SSLSocket):
+            return "", 0.0
+        ends = (sock.getpeercert() or {}).get("notAfter")
+        return sock.version() or "", float(ssl.cert_time_to_seconds(str(ends))) if ends else 0.0
+
+    def quotas(self, raw: str) -> list[tuple[str, int, int]]:
+        """GETQUOTAROOT (RFC 9208): each limit as (resource, used, most), such as ("STORAGE", 12, 100) in KiB."""
+        with self._asking():
+            answer = self._wire.getquotaroot(_quoted(_name(raw)))
+            self._library._checkok("getquotaroot", *answer)
+        lines = [line for line in answer[1][1] if isinstance(line, bytes)]
+        found = [triple for line in lines for triple in _LIMIT.findall(line.rpartition(b"(")[2])]
+        return [(resource.decode("ascii"), int(used), int(most)) for resource, used, most in found]
+
     def noop(self) -> None:
         """NOOP: the server looks at what other clients did."""
         with self._asking():
@@ -448,6 +465,7 @@ def _connecting(host: str, port: int) -> Iterator[None]:
         raise TransientError(f"{where} did not greet as an IMAP server does{_says(greeting)}.") from None
 
 
+_LIMIT = re.compile(rb"([A-Z0-9-]{1,40}) (\d{1,18}) (\d{1,18})", re.IGNORECASE)
 _UNSAID = " (what the server says holds your password, and is not shown)"
 _APP_PASSWORD = "Make an app password in the security settings of your mail account, and use that one."  # noqa: S105
 _NO_PASSWORDS = (

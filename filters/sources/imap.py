@@ -100,7 +100,7 @@ class ImapSource:
 
     def __init__(self, location: ImapLocation, session: Session, *, changes: bool) -> None:
         self.account, self.host = location.account, location.host
-        self._session = session
+        self.session = session
         self._seen: dict[int, _Seen] = {}
         try:
             self._open(location.folder, changes)
@@ -109,12 +109,12 @@ class ImapSource:
             raise
 
     def _open(self, folder: str, changes: bool) -> None:
-        session, capabilities = self._session, self._session.client.capabilities
-        self._folders = Folders(session, self.account)
-        found = self._folders.find(folder)
+        session, capabilities = self.session, self.session.client.capabilities
+        self.folder_list = Folders(session, self.account)
+        found = self.folder_list.find(folder)
         if not found:
-            raise NotFoundError(self._folders.missing(folder))
-        session.home, self.folder = found.raw, self._folders.remember(found)
+            raise NotFoundError(self.folder_list.missing(folder))
+        session.home, self.folder = found.raw, self.folder_list.remember(found)
         try:
             opened = session.enter(found.raw)
         except TransientError:
@@ -122,6 +122,7 @@ class ImapSource:
         except RejectedError as error:
             raise ServerError(f"The folder {safe_text(self.folder)} cannot be opened: {error}", 66) from None
         session.validity = self.uidvalidity = opened.uidvalidity
+        self._found, self._opened = found, opened
         session.fickle = not opened.told
         self._batch = min(
             [_BATCH, *(int(one[13:]) for one in capabilities if re.fullmatch(r"MESSAGELIMIT=[1-9]\d{0,8}", one))]
@@ -129,29 +130,52 @@ class ImapSource:
         self._ids = " EMAILID" if "OBJECTID" in capabilities else " X-GM-MSGID" if "X-GM-EXT-1" in capabilities else ""
         self.why_not = self._hindrance(found, opened, changes)
         self.can_move = not self.why_not
-        self._changer = Changer(session, self._folders, self.account, self._batch)
+        self._changer = Changer(session, self.folder_list, self.account, self._batch)
         self.method = "move" if "MOVE" in capabilities else "copy"
         self.copier: Copier | None = self._changer if self.can_move and "UIDPLUS" in capabilities else None
 
     def _hindrance(self, found: Folder, opened: Opened, changes: bool) -> str:
         """Why nothing can be moved out of the folder, seen before the first command that changes anything."""
         folder = safe_text(self.folder)
-        if not {"MOVE", "UIDPLUS"} & self._session.client.capabilities:
+        if unable := self._unable(found, opened):
+            return unable
+        if not changes:
+            return f"{folder} was opened for reading only."
+        if not opened.writable or not opened.removable or self.folder_list.lacks_out(found):
+            return f"{folder} is read-only for this login. Ask for the rights, or choose another folder."
+        return ""
+
+    def _unable(self, found: Folder, opened: Opened) -> str:
+        """Why nobody could move anything out of the folder safely."""
+        folder = safe_text(self.folder)
+        if not {"MOVE", "UIDPLUS"} & self.session.client.capabilities:
             return (
                 f"{self.host} has neither MOVE (RFC 6851) nor UIDPLUS (RFC 4315). Without one of them a move can remove mail that "
                 "somebody else marked as deleted, or leave mail twice. Nothing was moved; you can still audit."
             )
-        if special := self._folders.special(found):
+        if special := self.folder_list.special(found):
             return f"{folder} is a special folder ({special}); mail is not moved out of it."
         if not opened.uidvalidity or not opened.sticky:
             return f"{self.host} does not keep the numbers of messages in {folder}, so a move could not be proven or undone."
-        if not changes:
-            return f"{folder} was opened for reading only."
-        if not opened.writable or not opened.removable or self._folders.lacks_out(found):
-            return f"{folder} is read-only for this login. Ask for the rights, or choose another folder."
         return ""
 
+    @property
+    def strategy(self) -> str:
+        """How mail would be moved out of this folder with leave to do so: "move", "copy", or why it would not be."""
+        capabilities = self.session.client.capabilities
+        lacking = self.folder_list.lacks_out(self._found)
+        rights = f"this login lacks the rights {lacking} in {safe_text(self.folder)}" if lacking else ""
+        return self._unable(self._found, self._opened) or rights or ("move" if "MOVE" in capabilities else "copy")
+
     # Reading
+
+    def newest(self, count: int) -> tuple[bytes, ...]:
+        """Header blocks of the newest messages (by their numbers), oldest first."""
+        opened = self.session.enter(self.session.home)
+        last = opened.uidnext - 1
+        uids = self._search(self.session.home, max(1, last - _WINDOW), last) if opened.exists and last > 0 else []
+        heads = self._heads(self.session.home, uids[-count:]).values() if count else ()
+        return tuple(head.body or b"" for head in heads if isinstance(head, Fetched))
 
     def scan(self, wanted: Wanted) -> Iterator[Mail | Passed | Unreadable]:
         """Headers of all messages, bodies of candidates; in the order of their UIDs. New mail meanwhile is for the next scan."""
@@ -167,14 +191,14 @@ class ImapSource:
 
     def _windows(self) -> Iterator[list[int]]:
         """The UIDs there are, window by window (D12). Wider ones where few are used: UIDs may go up to 4,294,967,295."""
-        opened = self._session.enter(self._session.home)
+        opened = self.session.enter(self.session.home)
         if opened.exists and not opened.uidnext:
             raise ServerError(f"{self.host} does not tell its next UID, so the folder cannot be read whole.")
         first, last = 1, opened.uidnext - 1
         width = last if opened.exists <= _WINDOW else _WINDOW
         while opened.exists and first <= last:
             window = partial(GuardedClient.search, first=first, last=min(first + width - 1, last))
-            uids = self._session.ask(self._session.home, window)
+            uids = self.session.ask(self.session.home, window)
             yield uids
             first += width
             if len(uids) < width // 10:
@@ -184,7 +208,7 @@ class ImapSource:
         self, uids: list[int], items: str, test: Callable[[bytes], bool]
     ) -> tuple[list[tuple[int, int | str]], int]:
         """(UID, size) of each wanted message, or why it cannot be read instead of the size; and how many are not wanted."""
-        heads = self._read(self._session.home, uids, items)
+        heads = self._read(self.session.home, uids, items)
         found: list[tuple[int, int | str]] = []
         for uid, head in heads.items():
             if isinstance(head, str):
@@ -195,10 +219,10 @@ class ImapSource:
 
     def _mails(self, chunk: list[tuple[int, int | str]]) -> Iterator[Mail | Unreadable]:
         items = f"UID INTERNALDATE FLAGS RFC822.SIZE BODY.PEEK[]<0.{MESSAGE_CAP}>{self._ids}"
-        mails = self._read(self._session.home, [uid for uid, size in chunk if isinstance(size, int)], items)
+        mails = self._read(self.session.home, [uid for uid, size in chunk if isinstance(size, int)], items)
         for uid, size in chunk:
             found = size if isinstance(size, str) else mails.get(uid)
-            place = self._place(self.folder, self._session.validity, uid)
+            place = self._place(self.folder, self.session.validity, uid)
             if isinstance(found, str):
                 yield Unreadable(place, found)
             elif found:  # else somebody took it away meanwhile (N16)
@@ -216,16 +240,16 @@ class ImapSource:
         if not uids:
             return {}
         try:
-            answers = self._session.ask(raw, partial(GuardedClient.fetch, uids=uids, items=items), less=True)
+            answers = self.session.ask(raw, partial(GuardedClient.fetch, uids=uids, items=items), less=True)
             found: dict[int, Fetched | str] = {uid: one for uid, one in answers.items() if one.body is not None}
             missing = [uid for uid in uids if uid not in found]
             if missing:  # gone, or held back by the server? (IC13)
-                found |= dict.fromkeys(self._session.ask(raw, partial(GuardedClient.existing, uids=missing)), _PENDING)
+                found |= dict.fromkeys(self.session.ask(raw, partial(GuardedClient.existing, uids=missing)), _PENDING)
         except (BrokenOffError, RejectedError) as error:
             if isinstance(error, RejectedError):
                 if error.bad:
                     raise
-                self._session.failed(error)
+                self.session.failed(error)
             if len(uids) == 1:
                 if sure and isinstance(error, BrokenOffError):
                     raise
@@ -243,7 +267,7 @@ class ImapSource:
                 continue
             uids = uids_of(places, folder, opened.uidvalidity)
             for batch in batches(sorted(uids), self._batch):
-                same = self._same(batch) if opened.raw == self._session.home else {}
+                same = self._same(batch) if opened.raw == self.session.home else {}
                 others = self._heads(opened.raw, [uid for uid in batch if uid not in same])
                 found = same | {uid: _look(head) for uid, head in others.items()}
                 looks |= {uids[uid]: found[uid] for uid in batch if uid in found}
@@ -253,7 +277,7 @@ class ImapSource:
         """Of messages that this source has read: those that still have the same Message-ID and size (D9), which servers need not open
         the message for."""
         items = f"UID FLAGS RFC822.SIZE BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)]{self._ids}"
-        answers = self._read(self._session.home, [uid for uid in uids if uid in self._seen], items)
+        answers = self._read(self.session.home, [uid for uid in uids if uid in self._seen], items)
         return {
             uid: Look(self._seen[uid].identity, found.size, found.flags)
             for uid, found in answers.items()
@@ -283,15 +307,15 @@ class ImapSource:
 
     def folders(self) -> list[str]:
         """As people type them."""
-        return self._folders.usual()
+        return self.folder_list.usual()
 
     def settle(self, folder: str) -> None:
         """Until its next UID stands still."""
-        if raw := self._folders.raw_of(folder):
-            self._session.settle(raw)
+        if raw := self.folder_list.raw_of(folder):
+            self.session.settle(raw)
 
     def _search(self, raw: str, first: int, last: int, message_id: str = "") -> list[int]:
-        return self._session.ask(raw, partial(GuardedClient.search, first=first, last=last, message_id=message_id))
+        return self.session.ask(raw, partial(GuardedClient.search, first=first, last=last, message_id=message_id))
 
     def _heads(self, raw: str, uids: Sequence[int], *, sure: bool = False) -> dict[int, Fetched | str]:
         """Flags, size and what the identity is made of."""
@@ -300,12 +324,12 @@ class ImapSource:
 
     def _entered(self, folder: str, how: Callable[[Session, str], Opened] = Session.enter) -> Opened | None:
         """Open a folder anew; None when there is none of that name (any more)."""
-        raw = self._folders.raw_of(folder)
+        raw = self.folder_list.raw_of(folder)
         try:
-            return how(self._session, raw) if raw else None
+            return how(self.session, raw) if raw else None
         except RejectedError:
-            self._folders.forget(folder)
-            if self._folders.raw_of(folder):
+            self.folder_list.forget(folder)
+            if self.folder_list.raw_of(folder):
                 raise
             return None
 
@@ -315,7 +339,7 @@ class ImapSource:
         """CREATE and SUBSCRIBE if there is no such folder; in any case its STATUS must be OK (D10)."""
         if not self.can_move:
             raise RefusedError(self.why_not)
-        return self._folders.target(folder, self._session.home)
+        return self.folder_list.target(folder, self.session.home)
 
     def move(self, places: Sequence[Place], target: Target) -> Mapping[Place, Place | None]:
         """UID MOVE."""
@@ -325,7 +349,7 @@ class ImapSource:
 
     def close(self) -> None:
         """LOGOUT."""
-        self._session.client.logout()
+        self.session.client.logout()
 
     def _place(self, folder: str, validity: int, uid: int) -> Place:
         return Place(self.account, folder, f"{validity}:{uid}")
