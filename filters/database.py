@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filters.errors import BusyError, InputError, NotFoundError, WriteError
 
-VERSION = 2
+VERSION = 3
 _SCHEMA = """
 CREATE TABLE run (
     id TEXT PRIMARY KEY, account TEXT NOT NULL, command TEXT NOT NULL, pid INTEGER NOT NULL,
@@ -37,6 +37,11 @@ CREATE INDEX move_open ON move (account, src) WHERE state IN ('planned', 'sent',
 CREATE INDEX move_target ON move (account, dst, identity) WHERE state = 'done';
 CREATE TABLE kept (account TEXT NOT NULL, identity TEXT NOT NULL, ts TEXT NOT NULL, PRIMARY KEY (account, identity))
     WITHOUT ROWID;
+CREATE TABLE mark (
+    account TEXT NOT NULL, folder TEXT NOT NULL, uidvalidity INTEGER NOT NULL, uidnext INTEGER NOT NULL,
+    again TEXT NOT NULL, judged_by TEXT NOT NULL, ts TEXT NOT NULL, PRIMARY KEY (account, folder)
+) WITHOUT ROWID;
+CREATE TABLE traffic (account TEXT NOT NULL, ts TEXT NOT NULL, bytes INTEGER NOT NULL);
 """
 _TABLES = {"run", "move", "kept"}
 #: What makes of each version the next one.
@@ -44,6 +49,12 @@ _STEPS = {
     1: (
         "ALTER TABLE run ADD COLUMN fault TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE move ADD COLUMN sender TEXT NOT NULL DEFAULT ''",
+    ),
+    2: (
+        "CREATE TABLE mark (account TEXT NOT NULL, folder TEXT NOT NULL, uidvalidity INTEGER NOT NULL,"
+        " uidnext INTEGER NOT NULL, again TEXT NOT NULL, judged_by TEXT NOT NULL, ts TEXT NOT NULL,"
+        " PRIMARY KEY (account, folder)) WITHOUT ROWID",
+        "CREATE TABLE traffic (account TEXT NOT NULL, ts TEXT NOT NULL, bytes INTEGER NOT NULL)",
     ),
 }
 _BUSY_SECONDS = 5

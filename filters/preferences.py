@@ -34,6 +34,8 @@ class Preferences:
     region: str | None = None
     max_moves: int | None = None
     brake: bool | None = None
+    megabytes_per_run: int | None = None
+    megabytes_per_day: int | None = None
     password_command: tuple[str, ...] | None = field(default=None, repr=False)
     password_file: Path | None = None
     keyring: bool | None = None
@@ -62,6 +64,8 @@ USUAL = Preferences(
     region="",
     max_moves=MAX_MOVES,
     brake=True,
+    megabytes_per_run=0,
+    megabytes_per_day=0,
 )
 
 
@@ -183,6 +187,8 @@ KEYS: dict[str, Key] = {
     "region": Key(_one_of("", "eu", "other"), "--region", "where you live, for the routes to opt out"),
     "max_moves": Key(_number(1), "--max-moves", "moves of one run"),
     "brake": Key(_switch, "--no-brake", "stop when far more than usual would be moved"),
+    "megabytes_per_run": Key(_number(0), "--megabytes-per-run", "mail fetched by one run; 0: no limit"),
+    "megabytes_per_day": Key(_number(0), "--megabytes-per-day", "mail fetched within 24 hours; 0: no limit"),
     "password_command": Key(_words, "--password-command", "program that prints the password, and its arguments"),
     "password_file": Key(_path, "--password-file", "file with the password, which nobody else may read"),
     "keyring": Key(_switch, "--keyring", "the password is in the keyring of the system"),

@@ -1,20 +1,14 @@
-"""The commands that go through a mailbox: audit looks, clean moves."""
+"""The command that looks through mailboxes: audit."""
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from collections.abc import Mapping
+from contextlib import closing
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from filters import moving, senders
-from filters.cli.ending import ENDING
+from filters import senders
 from filters.cli.options import (
     Access,
     CaFile,
@@ -26,33 +20,23 @@ from filters.cli.options import (
     PasswordFile,
     Region,
     Sources,
-    Terms,
-    To,
     Trust,
     Unverified,
     access,
     console,
     journal_path,
-    journal_to_change,
     progress,
-    warn,
 )
-from filters.errors import FiltersError, LimitError, RefusedError, UsageError
-from filters.journal import OPEN, Journal, barred_in
-from filters.journal import Move as MoveRow
-from filters.limits import DAYS, MAX_MOVES, Limits
-from filters.report import Audit, audit_json, audit_text, headline, opt_out_text, promotional_list, say
+from filters.errors import UsageError
+from filters.journal import barred_in
+from filters.report import Audit, audit_json, audit_text
 from filters.sources import Source
-from filters.sweep import Finding, Policy, Setup, sweep
-
-_AGAIN = "Run it again to be asked, or add --yes."
-_LIFT = "Look at it with --dry-run; lift the brake with --no-brake."
+from filters.sweep import Policy, Setup, sweep
 
 
 def add_to(app: typer.Typer) -> None:
     """Register this family of commands."""
     app.command()(audit)
-    app.command()(clean)
 
 
 def audit(
@@ -119,197 +103,3 @@ def gather(source: Source, how: Setup, wanted: Policy, barred: Mapping[str, str]
 def place_name(source: Source) -> str:
     """Account and folder as one printable name."""
     return f"{source.account}/{source.folder}" if source.folder else source.account
-
-
-def clean(
-    sources: Sources,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be moved, and move nothing.")] = False,
-    to: To = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Move without asking.")] = False,
-    max_moves: Annotated[
-        int | None,
-        typer.Option(
-            "--max-moves",
-            metavar="N",
-            min=1,
-            help=f"Move at most so many in one run; the rest is for the next. Default: {MAX_MOVES}.",
-        ),
-    ] = None,
-    no_brake: Annotated[
-        bool, typer.Option("--no-brake", help="Move also when it is far more than usual, or a fifth of the folder.")
-    ] = False,
-    move: Move = None,
-    never: Never = None,
-    older_than_days: OlderThan = None,
-    trust: Trust = None,
-    unverified: Unverified = None,
-    region: Region = None,
-    password_command: PasswordCommand = "",
-    password_file: PasswordFile = None,
-    keyring: Keyring = False,
-    ca_file: CaFile = None,
-) -> None:
-    """Move the promotional mail to a folder, after showing it and asking. `undo` takes it back.
-
-    The first run for an account only shows, unless you add --yes.
-    """
-    if not (dry_run or yes or sys.stdin.isatty()):
-        raise UsageError("There is no terminal to ask on. Add --yes to move, or --dry-run to see what would be moved.")
-    way_in = access(
-        password_command,
-        ca_file,
-        to=to,
-        move=move,
-        never=never,
-        older_than_days=older_than_days,
-        trust=trust,
-        unverified=unverified,
-        region=region,
-        max_moves=max_moves,
-        no_brake=no_brake,
-        password_file=password_file,
-        keyring=keyring,
-    )
-    sender, locations, limited, out = senders.load(), way_in.locations(sources), 0, console()
-    place = way_in.region(locations)
-    for location in locations:
-        with closing(way_in.open(location, changes=not dry_run)) as source:
-            terms = way_in.terms(location, source)
-            try:
-                if dry_run:
-                    dry_run_one(out, source, terms)
-                else:
-                    clean_one(out, way_in, source, terms, journal_path(), None if yes else typer.confirm)
-            except LimitError as error:
-                warn(str(error))
-                limited = error.exit_code
-    out.print()
-    opt_out_text(out, sender, sorted(sender.promotional), place, brief=True)
-    raise typer.Exit(limited)
-
-
-def dry_run_one(out: Console, source: Source, terms: Terms) -> None:
-    """Sweep one source that was opened without leave to change anything, and show what would be moved."""
-    found = gather(source, terms.setup, terms.policy, barred_in(journal_path(), source.account), Audit())
-    _show(out, found, terms.setup)
-    say(out, f"Dry run: {len(found.to_move)} would be moved to {terms.to}; nothing was changed.", "bold")
-
-
-def clean_one(
-    out: Console,
-    way_in: Access,
-    source: Source,
-    terms: Terms,
-    journal_file: Path,
-    ask: Callable[[str], bool] | None,
-) -> None:
-    """Sweep one source, show what is to be moved, ask, move, and say what was done.
-
-    With `ask` None nobody can be asked: then LimitError tells of moves that a limit stopped.
-    """
-    if not source.can_move:
-        raise RefusedError(source.why_not)
-    now, limits, to = datetime.now(UTC), terms.limits, terms.to
-    with journal_to_change(journal_file) as journal, journal.run(source.account, "clean", now) as run:
-        _settled(out, moving.reconcile(source, journal))
-        _settled(out, moving.reconcile_all(way_in.open_at(source.account), journal, source.account))
-        found = gather(source, terms.setup, terms.policy, journal.barred(source.account), Audit())
-        _show(out, found, terms.setup)
-        chosen = found.to_move[: limits.first(len(found.to_move))]
-        left = len(found.to_move) - len(chosen)
-        braked = limits.why_braked(len(found.to_move), found.tally.messages, _usual(journal, source.account, now))
-        if not chosen:
-            say(out, "Nothing to move.", "bold")
-        elif ask and not _is_known(journal, source.account):
-            say(out, f"This was the first run for this account, so nothing was moved. {_AGAIN}", "bold")
-        elif (braked and not ask) or (ask and not _agreed(out, ask, len(chosen), left, to, braked)):
-            say(out, "Nothing was moved.", "bold")
-        else:
-            with _told_when_broken_off(out, journal, run, to):
-                outcome = _moving(source, journal, run, chosen, to)
-            _moved(out, outcome, to, run)
-            braked = ""
-            if left and ask:
-                say(out, _more(left, limits), "yellow")
-    if not ask and (braked or left):
-        why = f"{braked} Nothing was moved. {_LIFT}" if braked else _more(left, limits)
-        raise LimitError(f"{place_name(source)}: {why}")
-
-
-def _moving(source: Source, journal: Journal, run: str, chosen: list[Finding], to: str) -> moving.Outcome:
-    """Move each to its own folder, where the name of that holds placeholders."""
-    outcome = moving.Outcome()
-    folders: dict[str, list[moving.Candidate]] = {}
-    for one in chosen:
-        year = one.date[:4] if one.date[:4].isdecimal() else "undated"
-        name = to.replace("{category}", one.category).replace("{year}", year)
-        folders.setdefault(name, []).append(one.candidate)
-    for name, candidates in folders.items():
-        outcome += moving.move(source, journal, run, candidates, name, ENDING.hold)
-    return outcome
-
-
-@contextmanager
-def _told_when_broken_off(out: Console, journal: Journal, run: str, to: str) -> Iterator[None]:
-    """Whatever ends a run, it says what it did, by the journal."""
-    try:
-        yield
-    except BaseException:
-        with suppress(FiltersError):
-            states = Counter(move.state for move in journal.moves(run))
-            say(out, f"{states['done']:,} moved to {to} before it was broken off.", "bold yellow")
-            if under_way := sum(states[state] for state in OPEN):
-                say(out, f"What became of {under_way:,} more is not proven yet; the next run settles it.", "yellow")
-        raise
-
-
-def _is_known(journal: Journal, account: str) -> bool:
-    """Whether a run for this account came to its end before."""
-    return any(run.command == "clean" and run.ended and not run.fault for run in journal.runs(account))
-
-
-def _usual(journal: Journal, account: str, now: datetime) -> list[int]:
-    """What each of the last runs moved that moved something, without what was taken back."""
-    tallies = journal.tallies(account)
-    recent = [
-        run for run in journal.runs(account) if run.command == "clean" and run.started > now - timedelta(days=DAYS)
-    ]
-    return [moved for run in recent if (moved := tallies.get(run.id, Counter())["done"])]
-
-
-def _agreed(out: Console, ask: Callable[[str], bool], count: int, left: int, to: str, braked: str) -> bool:
-    some = f"{count:,} of {count + left:,}" if left else f"{count:,}"
-    if braked:
-        say(out, braked, "yellow")
-        return ask(f"Move {f'{count:,} of them' if left else 'them'} to {to} all the same?")
-    return ask(f"Move {some} to {to}?")
-
-
-def _more(left: int, limits: Limits) -> str:
-    return (
-        f"{left:,} more {'was' if left == 1 else 'were'} left: at most {limits.max_moves:,} are moved in one run. Run it again for the rest, or lift it with"
-        " --max-moves N."
-    )
-
-
-def _moved(out: Console, outcome: moving.Outcome, to: str, run: str) -> None:
-    back = f" Take them back with: unpitch undo --run {run}" if outcome.moved else ""
-    say(out, f"{len(outcome.moved)} moved to {to}.{back}", "bold green")
-    for one in outcome.left:
-        say(out, f"  left alone: {one.message_id or one.place.key}: {one.reason}")
-
-
-def _show(out: Console, found: Audit, how: Setup) -> None:
-    headline(out, found, how.sender)
-    promotional_list(out, found.to_move, title="To move")
-    kept = len(found.promotional) - sum(finding.promotional for finding in found.to_move)
-    if kept:
-        say(out, f"{kept} more look promotional and are kept; `unpitch audit` says why.")
-
-
-def _settled(out: Console, rows: list[MoveRow]) -> None:
-    """Tell what an earlier run, which broke off, had left open, as far as somebody must know."""
-    for row in rows:
-        if row.state in ("doubt", "vanished", *OPEN):
-            what = row.reason or f"not settled yet, because {row.place.folder or 'its folder'} cannot be looked at now"
-            say(out, f"Of run {row.run}, which broke off: {row.message_id or row.place.key}: {what}", "yellow")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from filters import config, model, senders
+from filters import __version__, config, model, senders
 from filters.authenticity import Authserv, parse_trust, pinned_for
 from filters.cli.ending import ENDING
 from filters.config import Account, Config
@@ -41,6 +43,10 @@ Sources = Annotated[
         "imaps://user@host/Folder (imap+starttls:// for a server without TLS from the first byte).",
         show_default=False,
     ),
+]
+SourcesOrAll = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="SOURCE...", help="As for `audit`; or --all instead.", show_default=False),
 ]
 To = Annotated[
     str | None,
@@ -119,6 +125,11 @@ class Terms:
     policy: Policy
     to: str
     limits: Limits
+    judged_by: str = ""
+    """What judging depends on, as a digest: where it is another than before, all mail is looked at anew. "": that is wanted anyway."""
+    bytes_per_run: int = 0
+    bytes_per_day: int = 0
+    """What may be received; 0: no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +204,24 @@ class Access:
         days = wanted.older_than_days or 0
         move = frozenset(how.sender.promotional if wanted.move is None else wanted.move)
         older = datetime.now(UTC) - timedelta(days=days) if days else None
-        limits = Limits(wanted.max_moves or MAX_MOVES, wanted.brake is not False)
-        return Terms(how, Policy(move, wanted.unverified == "move", older), wanted.to or how.sender.title, limits)
+        return Terms(
+            how,
+            Policy(move, wanted.unverified == "move", older),
+            wanted.to or how.sender.title,
+            Limits(wanted.max_moves or MAX_MOVES, wanted.brake is not False),
+            _digest(how, sorted(move), wanted.unverified, days),
+            (wanted.megabytes_per_run or 0) * 1_000_000,
+            (wanted.megabytes_per_day or 0) * 1_000_000,
+        )
+
+
+def _digest(how: Setup, *more: object) -> str:
+    """What a verdict, and what is done about it, depend on besides the mail."""
+    of = hashlib.sha256(json.dumps([__version__, how.as_json() | {"model": ""}, *more]).encode())
+    of.update(Path(how.model).read_bytes())
+    for path in sorted((Path(senders.__file__).parent / how.sender.name).glob("*.toml")):
+        of.update(path.read_bytes())
+    return of.hexdigest()
 
 
 def policy(sender: Sender, move: list[str] | None, unverified: str) -> Policy:
@@ -245,6 +272,8 @@ def access(
     no_brake: bool = False,
     password_file: Path | None = None,
     keyring: bool = False,
+    megabytes_per_run: int | None = None,
+    megabytes_per_day: int | None = None,
 ) -> Access:
     """Access by options and configuration. Raises UsageError, ConfigError."""
     if unverified not in (None, "keep", "move"):
@@ -265,6 +294,8 @@ def access(
         region=check_region(region) if region else None,
         max_moves=max_moves,
         brake=False if no_brake else None,
+        megabytes_per_run=megabytes_per_run,
+        megabytes_per_day=megabytes_per_day,
         password_command=words_of(password_command) if password_command else None,
         password_file=password_file,
         keyring=True if keyring else None,

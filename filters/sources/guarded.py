@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ from filters.sources.wire import CHANGING, READING, SILENCE_SECONDS, BrokenOffEr
 
 #: A header value that may be searched for (T1): a hostile one cannot leave its quotes.
 SEARCHABLE = re.compile(r"[!#-\[\]-~]{1,250}")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 #: Characters of a folder name; of user name and password, which make three bytes each at most, and four of base64 of them.
 _NAME_CAP, _SECRET_CAP = 1_000, 1_000
 
@@ -124,6 +126,11 @@ class GuardedClient:
             self._shut()
             raise ServerError(f"{host} lets people in without asking who they are. That is not an account to work on.")
 
+    @property
+    def received(self) -> int:
+        """Bytes that came from the server so far."""
+        return self._wire.total
+
     def login(self, user: str, password: str) -> None:
         """AUTHENTICATE PLAIN where offered, because LOGIN cannot carry every password (N23). Raises LoginError."""
         if re.search("[\r\n\0\ud800-\udfff]", user + password) or len(user + password) > _SECRET_CAP:
@@ -138,18 +145,25 @@ class GuardedClient:
             raise LoginError(f"{self.host} takes no passwords (LOGINDISABLED). {_NO_PASSWORDS}")
         if not plain and not re.fullmatch("[ -~]*", user + password):
             raise LoginError(f"{self.host} takes only printable ASCII in user name and password. {_APP_PASSWORD}")
+        answer: list[Any]
         with self._asking():
             try:
                 if plain:
-                    self._wire.authenticate("PLAIN", lambda _: f"\0{user}\0{password}".encode())
+                    answer = list(self._wire.authenticate("PLAIN", lambda _: f"\0{user}\0{password}".encode())[1])
                 else:
-                    self._wire.login(_quoted(user), password)
+                    answer = list(self._wire.login(_quoted(user), password)[1])
             except imaplib.IMAP4.abort:
                 raise
             except imaplib.IMAP4.error as error:
                 raise _login_error(self.host, error, self._tells) from None
-        with self._asking():  # what was offered before login does not count (section 4, iCloud)
-            self.capabilities = frozenset(one.decode("ascii", "replace") for one in self._library.capabilities())
+        told = self._wire.untagged_responses.get("CAPABILITY", [])
+        # what was offered before login does not count (section 4, iCloud)
+        self.capabilities = _told_at_login(answer, told) or self._asked_capabilities()
+        self._library._cached_capabilities = tuple(one.encode("ascii", "replace") for one in self.capabilities)
+
+    def _asked_capabilities(self) -> frozenset[str]:
+        with self._asking():
+            return frozenset(one.decode("ascii", "replace") for one in self._library.capabilities())
 
     def namespace(self) -> tuple[str, str]:
         """Prefix and delimiter of personal folders (RFC 2342), such as ("INBOX.", "."); ("", "") when not told."""
@@ -232,6 +246,12 @@ class GuardedClient:
                 raise RefusedError("A Message-ID with characters that do not belong there is not searched for.")
             criteria += f' HEADER Message-ID "{message_id}"'
         return sorted(uid for uid in self._search(criteria) if first <= uid <= last)
+
+    def since(self, first: int, last: int, day: date) -> list[int]:
+        """The UIDs from `first` to `last` of what came on that day or later, by the server's date (P18), sorted."""
+        written = f"{day.day}-{_MONTHS[day.month - 1]}-{day.year:04}"
+        found = self._search(f"UID {checked_uid(first)}:{checked_uid(last)} SINCE {written}")
+        return sorted(uid for uid in found if first <= uid <= last)
 
     def existing(self, uids: Sequence[int]) -> set[int]:
         """Which of these UIDs there are now."""
@@ -463,6 +483,17 @@ def _connecting(host: str, port: int) -> Iterator[None]:
     except _LIBRARY_ERRORS as error:
         greeting = error.args[0] if error.args and isinstance(error.args[0], bytes) else b""
         raise TransientError(f"{where} did not greet as an IMAP server does{_says(greeting)}.") from None
+
+
+def _told_at_login(answer: Sequence[Any], untagged: Sequence[Any]) -> frozenset[str]:
+    """Capabilities on a line of their own before the OK of the login (RFC 3501, 6.2.2), which saves asking; none when there is none. Not
+    those within the OK, which imaplib takes for the same: a proxy may have left them as they were before (section 4, iCloud)."""
+    told = (
+        untagged[-1]
+        if untagged and not any(isinstance(one, bytes) and b"[CAPABILITY" in one.upper() for one in answer)
+        else None
+    )
+    return frozenset(told.decode("ascii", "replace").upper().split()) if isinstance(told, bytes) else frozenset()
 
 
 _LIMIT = re.compile(rb"([A-Z0-9-]{1,40}) (\d{1,18}) (\d{1,18})", re.IGNORECASE)

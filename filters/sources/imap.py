@@ -14,8 +14,10 @@ from filters.sources import (
     HEADER_CAP,
     MESSAGE_CAP,
     Copier,
+    Extent,
     Look,
     Mail,
+    Mark,
     Passed,
     Place,
     Target,
@@ -102,6 +104,7 @@ class ImapSource:
         self.account, self.host = location.account, location.host
         self.session = session
         self._seen: dict[int, _Seen] = {}
+        self.extent = Extent(received=lambda: session.received)
         try:
             self._open(location.folder, changes)
         except BaseException:
@@ -123,6 +126,7 @@ class ImapSource:
             raise ServerError(f"The folder {safe_text(self.folder)} cannot be opened: {error}", 66) from None
         session.validity = self.uidvalidity = opened.uidvalidity
         self._found, self._opened = found, opened
+        self._first: Opened | None = opened
         session.fickle = not opened.told
         self._batch = min(
             [_BATCH, *(int(one[13:]) for one in capabilities if re.fullmatch(r"MESSAGELIMIT=[1-9]\d{0,8}", one))]
@@ -178,23 +182,68 @@ class ImapSource:
         return tuple(head.body or b"" for head in heads if isinstance(head, Fetched))
 
     def scan(self, wanted: Wanted) -> Iterator[Mail | Passed | Unreadable]:
-        """Headers of all messages, bodies of candidates; in the order of their UIDs. New mail meanwhile is for the next scan."""
+        """Headers of all messages, or of those that `extent` names, bodies of candidates; in the order of their UIDs. New mail meanwhile
+        is for the next scan. `extent` says afterwards how far it came."""
         fields = " ".join(name.upper() for name in wanted.fields)
         items = f"UID RFC822.SIZE BODY.PEEK[HEADER.FIELDS ({fields})]<0.4096>"
-        for uids in self._windows():
+        extent = self.extent
+        extent.end, extent.stopped = None, False
+        opened, begin = self._begin()
+        extent.count = opened.exists
+        for uids in self._windows(opened, begin):
             for batch in batches(uids, self._batch):
                 candidates, passed = self._candidates(batch, items, wanted.test)
-                if passed:
-                    yield Passed(passed)
                 for chunk in _chunks(candidates):
+                    if extent.budget and self.session.received >= extent.budget:
+                        uid = chunk[0][0]
+                        extent.end, extent.stopped = self._reached(uid, begin), True
+                        yield Passed(sum(one < uid for one in passed))
+                        return
                     yield from self._mails(chunk)
+                if passed:
+                    yield Passed(len(passed))
+        extent.end = self._reached(self.session.bound(self.session.home, opened.uidnext), None)
 
-    def _windows(self) -> Iterator[list[int]]:
-        """The UIDs there are, window by window (D12). Wider ones where few are used: UIDs may go up to 4,294,967,295."""
-        opened = self.session.enter(self.session.home)
-        if opened.exists and not opened.uidnext:
+    def _begin(self) -> tuple[Opened, Mark | None]:
+        """The folder as it is now, and from where to look on. To pass over what is known, the state of the opening will do: what has
+        come since then is for the next scan."""
+        begin, first, self._first = self.extent.begin, self._first, None
+        if not (begin and first and self.session.is_open(first)):
+            first = self.session.enter(self.session.home)
+        if first.exists and not first.uidnext:
             raise ServerError(f"{self.host} does not tell its next UID, so the folder cannot be read whole.")
-        first, last = 1, opened.uidnext - 1
+        holds = begin and begin.uidvalidity == first.uidvalidity and begin.uidnext <= first.uidnext and first.sticky
+        return first, begin if holds else self._since(first)
+
+    def _since(self, opened: Opened) -> Mark | None:
+        """From where on mail is of the day that `extent` names, or later."""
+        day, last = self.extent.since, opened.uidnext - 1
+        if not day or not opened.uidvalidity:
+            return None
+        for first in range(1, last + 1, _WINDOW_MAX):
+            window = partial(GuardedClient.since, first=first, last=min(first + _WINDOW_MAX - 1, last), day=day)
+            if found := self.session.ask(self.session.home, window):
+                return Mark(opened.uidvalidity, found[0])
+        return Mark(opened.uidvalidity, opened.uidnext)
+
+    def _reached(self, uidnext: int, begin: Mark | None) -> Mark | None:
+        """The mark of a scan that looked at all below `uidnext`; with `begin` also what that one still had to look at again."""
+        opened = self._opened
+        if not opened.uidvalidity or not opened.sticky or uidnext < 1:
+            return None
+        again = tuple(uid for uid in begin.again if uid >= uidnext) if begin else ()
+        return Mark(opened.uidvalidity, max(uidnext, begin.uidnext) if begin else uidnext, again)
+
+    def _windows(self, opened: Opened, begin: Mark | None) -> Iterator[list[int]]:
+        """The UIDs there are, window by window (D12). Wider ones where few are used: UIDs may go up to 4,294,967,295. What is to be
+        looked at since `begin` is not searched for when it is little: UIDs that are not in use cost nothing."""
+        first, last = begin.uidnext if begin else 1, opened.uidnext - 1
+        if begin:
+            few = last - first < self._batch
+            uids = sorted({*begin.again, *(range(first, last + 1) if few else ())})
+            if uids and opened.exists:
+                yield uids
+            first = last + 1 if few else first
         width = last if opened.exists <= _WINDOW else _WINDOW
         while opened.exists and first <= last:
             window = partial(GuardedClient.search, first=first, last=min(first + width - 1, last))
@@ -206,16 +255,19 @@ class ImapSource:
 
     def _candidates(
         self, uids: list[int], items: str, test: Callable[[bytes], bool]
-    ) -> tuple[list[tuple[int, int | str]], int]:
-        """(UID, size) of each wanted message, or why it cannot be read instead of the size; and how many are not wanted."""
+    ) -> tuple[list[tuple[int, int | str]], list[int]]:
+        """(UID, size) of each wanted message, or why it cannot be read instead of the size; and the UIDs of what is not wanted."""
         heads = self._read(self.session.home, uids, items)
         found: list[tuple[int, int | str]] = []
+        passed: list[int] = []
         for uid, head in heads.items():
             if isinstance(head, str):
                 found.append((uid, head))
             elif test(head.body or b""):
                 found.append((uid, head.size if head.size >= 0 else "the server tells no size of it"))
-        return found, len(heads) - len(found)
+            else:
+                passed.append(uid)
+        return found, passed
 
     def _mails(self, chunk: list[tuple[int, int | str]]) -> Iterator[Mail | Unreadable]:
         items = f"UID INTERNALDATE FLAGS RFC822.SIZE BODY.PEEK[]<0.{MESSAGE_CAP}>{self._ids}"

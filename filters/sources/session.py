@@ -48,6 +48,7 @@ class Session:
         self._writing = False
         self._told: set[str] = set()
         self.client = connect()
+        self._before = 0
         self.home, self.validity = "", 0
         #: Courier: EXAMINE numbers new mail without keeping the numbers, and STATUS counts new mail that has none yet (see `bound`).
         self.fickle = False
@@ -61,8 +62,14 @@ class Session:
             raise self._given_up
         if self.client.dead:
             self._current = None
-            self.client = self._connected()
+            before = self._before + self.client.received
+            self.client, self._before = self._connected(), before
         return self.client
+
+    @property
+    def received(self) -> int:
+        """Bytes that came from the server so far, on all connections."""
+        return self._before + self.client.received
 
     def _connected(self) -> GuardedClient:
         patience = self._patience
@@ -168,6 +175,10 @@ class Session:
         """Open a folder anew, so that its numbers are of now."""
         self._current = None
         return self.ask(raw, lambda _: self.at(raw))
+
+    def is_open(self, opened: Opened) -> bool:
+        """Whether a folder is still open as it was opened then."""
+        return self._current is opened and not self.client.dead
 
     def refresh(self, raw: str) -> Opened:
         """Have a folder open as it is now. Costs the server less than opening it anew; UIDNEXT and the count are those of the opening."""

@@ -41,7 +41,7 @@ READING = (
     rf"LIST {_TEXT} {_TEXT}",
     rf"STATUS {_TEXT} \([A-Z ]+\)",
     rf"(?:EXAMINE|GETQUOTAROOT|MYRIGHTS) {_TEXT}",
-    rf"UID SEARCH UID {_UIDS}(?: HEADER Message-ID {_TEXT})?",
+    rf"UID SEARCH UID {_UIDS}(?: HEADER Message-ID {_TEXT}| SINCE \d{{1,2}}-[A-Z][a-z]{{2}}-\d{{4}})?",
     rf"UID FETCH {_UIDS} \({_ITEM}(?: {_ITEM})*\)",
 )
 #: What a run that moves may send besides. UID STORE and UID EXPUNGE are for the way without MOVE only, on exactly the messages that
@@ -80,6 +80,8 @@ class Wire(imaplib.IMAP4):
         self.alerts: list[bytes] = []
         self._answering = False
         self.silence = SILENCE_SECONDS
+        self.total = 0
+        """Bytes received so far."""
         self._received, self._lines, self._most = 0, 0, _COMMAND_CAP
         self._deadline = time.monotonic() + SILENCE_SECONDS
         super().__init__(host, port, CONNECT_SECONDS)
@@ -158,6 +160,7 @@ class Wire(imaplib.IMAP4):
         data = self.sock.recv(65_536)
         self._in += data
         self._received += len(data)
+        self.total += len(data)
         if self._received > self._most:
             raise BrokenOffError(f"{self.host} sent more than {self._most} bytes as one answer.")
         return bool(data)
