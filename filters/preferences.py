@@ -37,6 +37,7 @@ class Preferences:
     megabytes_per_run: int | None = None
     megabytes_per_day: int | None = None
     password_command: tuple[str, ...] | None = field(default=None, repr=False)
+    oauth_token_command: tuple[str, ...] | None = field(default=None, repr=False)
     password_file: Path | None = None
     keyring: bool | None = None
     ca_file: Path | None = None
@@ -54,7 +55,7 @@ class Preferences:
 
 
 #: Ways to a password, of which an account may have one.
-SECRETS = ("password_command", "password_file", "keyring")
+SECRETS = ("password_command", "oauth_token_command", "password_file", "keyring")
 #: What holds where nobody says otherwise. `move` is then what the sender's data call promotional, and `to` the sender's name.
 USUAL = Preferences(
     never=(),
@@ -190,6 +191,7 @@ KEYS: dict[str, Key] = {
     "megabytes_per_run": Key(_number(0), "--megabytes-per-run", "mail fetched by one run; 0: no limit"),
     "megabytes_per_day": Key(_number(0), "--megabytes-per-day", "mail fetched within 24 hours; 0: no limit"),
     "password_command": Key(_words, "--password-command", "program that prints the password, and its arguments"),
+    "oauth_token_command": Key(_words, "--oauth-token-command", "program that prints an OAuth2 access token"),
     "password_file": Key(_path, "--password-file", "file with the password, which nobody else may read"),
     "keyring": Key(_switch, "--keyring", "the password is in the keyring of the system"),
     "ca_file": Key(_path, "--ca-file", "certificate authority of a private server (PEM)"),

@@ -70,9 +70,13 @@ def check(sessions: Iterable[tuple[str, Sequence[bytes]]]) -> None:
 
 
 def _without_login(lines: list[str]) -> list[str]:
-    """What comes before and belongs to the login; Dovecot logs none of it."""
+    """Without what comes before and belongs to the login; Dovecot logs none of it. To a token that is refused an empty line is said."""
     pairs = zip(["", *lines], lines, strict=False)
-    rest = [line for before, line in pairs if " " in line or " AUTHENTICATE " not in before]
+    rest = [
+        line
+        for before, line in pairs
+        if " " in line or (" AUTHENTICATE " not in before and (line or not before or " " in before))
+    ]
     return [*dropwhile(lambda line: _LOGIN.fullmatch(line.partition(" ")[2]), rest)]
 
 

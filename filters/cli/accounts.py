@@ -18,6 +18,7 @@ from filters.cli.options import (
     Keyring,
     PasswordCommand,
     PasswordFile,
+    TokenCommand,
     access,
     console,
     journal_path,
@@ -46,12 +47,15 @@ def doctor(
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
     password_command: PasswordCommand = "",
+    oauth_token_command: TokenCommand = "",
     password_file: PasswordFile = None,
     keyring: Keyring = False,
     ca_file: CaFile = None,
 ) -> None:
     """Look at everything that a run depends on, and say for each thing that is not well what to do. Changes nothing."""
-    way_in = access(password_command, ca_file, password_file=password_file, keyring=keyring)
+    way_in = access(
+        password_command, ca_file, password_file=password_file, keyring=keyring, oauth_token_command=oauth_token_command
+    )
     now = datetime.now(UTC)
     found = [("", examine.machine(journal_path(), now))]
     for name, location in _asked(way_in, account):

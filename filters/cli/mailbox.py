@@ -20,6 +20,7 @@ from filters.cli.options import (
     PasswordFile,
     Region,
     Sources,
+    TokenCommand,
     Trust,
     Unverified,
     access,
@@ -51,6 +52,7 @@ def audit(
     unverified: Unverified = None,
     region: Region = None,
     password_command: PasswordCommand = "",
+    oauth_token_command: TokenCommand = "",
     password_file: PasswordFile = None,
     keyring: Keyring = False,
     ca_file: CaFile = None,
@@ -67,6 +69,7 @@ def audit(
         trust=trust,
         unverified=unverified,
         region=region,
+        oauth_token_command=oauth_token_command,
         password_file=password_file,
         keyring=keyring,
     )

@@ -91,6 +91,14 @@ PasswordCommand = Annotated[
         "--password-command", metavar="COMMAND", help="Program that prints the IMAP password; run without a shell."
     ),
 ]
+TokenCommand = Annotated[
+    str,
+    typer.Option(
+        "--oauth-token-command",
+        metavar="COMMAND",
+        help="Program that prints an OAuth2 access token; run without a shell.",
+    ),
+]
 PasswordFile = Annotated[
     Path | None,
     typer.Option(
@@ -173,6 +181,7 @@ class Access:
             ca_file=self.wants(location).ca_file,
             stdin=sys.stdin.buffer,
             patience=PATIENCE,
+            oauth=bool(self.wants(location).oauth_token_command),
         )
 
     def open_at(self, account: str) -> Callable[[str], Source]:
@@ -184,7 +193,8 @@ class Access:
         from filters.sources.describing import describe  # noqa: PLC0415  (brings imapclient, as `open_source` does)
 
         wanted, password = self.wants(location), self.password or self._password
-        return describe(location, password, ca_file=wanted.ca_file, patience=PATIENCE, newest=newest)
+        oauth = bool(wanted.oauth_token_command)
+        return describe(location, password, ca_file=wanted.ca_file, patience=PATIENCE, newest=newest, oauth=oauth)
 
     def _password(self, location: str) -> str:
         account, wanted = self.account(location), self.wants(location)
@@ -192,7 +202,7 @@ class Access:
             location,
             warn,
             name=account.name if account else "",
-            command=wanted.password_command or (),
+            command=wanted.password_command or wanted.oauth_token_command or (),
             file=wanted.password_file,
             keyring=bool(wanted.keyring),
         )
@@ -272,6 +282,7 @@ def access(
     no_brake: bool = False,
     password_file: Path | None = None,
     keyring: bool = False,
+    oauth_token_command: str = "",
     megabytes_per_run: int | None = None,
     megabytes_per_day: int | None = None,
 ) -> Access:
@@ -299,6 +310,7 @@ def access(
         password_command=words_of(password_command) if password_command else None,
         password_file=password_file,
         keyring=True if keyring else None,
+        oauth_token_command=words_of(oauth_token_command) if oauth_token_command else None,
         ca_file=ca_file,
     )
     return Access(config.load(config.config_path()), asked)

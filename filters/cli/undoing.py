@@ -20,6 +20,7 @@ from filters.cli.options import (
     Keyring,
     PasswordCommand,
     PasswordFile,
+    TokenCommand,
     access,
     console,
     journal_path,
@@ -130,6 +131,7 @@ def undo(
         bool, typer.Option("--dry-run", help="Show what would be put back, and change nothing.")
     ] = False,
     password_command: PasswordCommand = "",
+    oauth_token_command: TokenCommand = "",
     password_file: PasswordFile = None,
     keyring: Keyring = False,
     ca_file: CaFile = None,
@@ -143,7 +145,13 @@ def undo(
     if dry_run:
         preview(console(), choice, journal_path())
     else:
-        way_in = access(password_command, ca_file, password_file=password_file, keyring=keyring)
+        way_in = access(
+            password_command,
+            ca_file,
+            password_file=password_file,
+            keyring=keyring,
+            oauth_token_command=oauth_token_command,
+        )
         take_back(console(), choice, way_in, journal_path())
 
 

@@ -61,10 +61,16 @@ class Description:
 
 
 def describe(
-    location: str, password: Callable[[str], str], *, ca_file: Path | None, patience: Patience, newest: int
+    location: str,
+    password: Callable[[str], str],
+    *,
+    ca_file: Path | None,
+    patience: Patience,
+    newest: int,
+    oauth: bool = False,
 ) -> Description:
     """Log in, look around, and log out; with the `newest` messages' headers. Nothing can be changed. Raises like `open_imap`."""
-    source = open_imap(location, password, changes=False, ca_file=ca_file, patience=patience)
+    source = open_imap(location, password, changes=False, ca_file=ca_file, patience=patience, oauth=oauth)
     try:
         session, client = source.session, source.session.client
         opened = session.enter(session.home)

@@ -49,6 +49,8 @@ SEARCHABLE = re.compile(r"[!#-\[\]-~]{1,250}")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 #: Characters of a folder name; of user name and password, which make three bytes each at most, and four of base64 of them.
 _NAME_CAP, _SECRET_CAP = 1_000, 1_000
+#: Characters of an access token; Microsoft's have up to some 2,500. The line that carries it has a third more.
+_TOKEN_CAP = 5_000
 
 
 class RejectedError(ServerError):
@@ -131,9 +133,11 @@ class GuardedClient:
         """Bytes that came from the server so far."""
         return self._wire.total
 
-    def login(self, user: str, password: str) -> None:
-        """AUTHENTICATE PLAIN where offered, because LOGIN cannot carry every password (N23). Raises LoginError."""
-        if re.search("[\r\n\0\ud800-\udfff]", user + password) or len(user + password) > _SECRET_CAP:
+    def login(self, user: str, password: str, *, oauth: bool = False) -> None:
+        """AUTHENTICATE PLAIN where offered, because LOGIN cannot carry every password (N23); with `oauth` XOAUTH2 or OAUTHBEARER, and
+        `password` is an access token. Raises LoginError."""
+        most = _TOKEN_CAP if oauth else _SECRET_CAP
+        if re.search("[\r\n\0\1\ud800-\udfff]", user + password) or len(user + password) > most:
             raise LoginError(
                 "The user name or the password is far too long, or holds a line break, a NUL, or bytes that are no text; "
                 "no server takes that."
@@ -141,8 +145,10 @@ class GuardedClient:
         self._tells = telling(password)
         offered = {one.upper() for one in self._wire.capabilities}
         plain = "AUTH=PLAIN" in offered
-        if not plain and "LOGINDISABLED" in offered:
+        if not (plain or oauth) and "LOGINDISABLED" in offered:
             raise LoginError(f"{self.host} takes no passwords (LOGINDISABLED). {_NO_PASSWORDS}")
+        if oauth:
+            return self._log_in_by_token(user, password, offered)
         if not plain and not re.fullmatch("[ -~]*", user + password):
             raise LoginError(f"{self.host} takes only printable ASCII in user name and password. {_APP_PASSWORD}")
         answer: list[Any]
@@ -156,6 +162,29 @@ class GuardedClient:
                 raise
             except imaplib.IMAP4.error as error:
                 raise _login_error(self.host, error, self._tells) from None
+        return self._logged_in(answer)
+
+    def _log_in_by_token(self, user: str, token: str, offered: set[str]) -> None:
+        """RFC 7628, and XOAUTH2 as Google and Microsoft describe it."""
+        bearer = f"auth=Bearer {token}\1\1"
+        ways = {
+            "XOAUTH2": f"user={user}\1{bearer}",
+            "OAUTHBEARER": f"n,a={user},\1host={self.host}\1port={self._wire.port}\1{bearer}",
+        }
+        way = next((name for name in ways if f"AUTH={name}" in offered), "")
+        if not way:
+            raise LoginError(f"{self.host} offers no login by OAuth2. Give a password instead.")
+        words = iter([ways[way].encode()])
+        with self._asking():
+            try:
+                answer = list(self._wire.authenticate(way, lambda _: next(words, b""))[1])
+            except imaplib.IMAP4.abort:
+                raise
+            except imaplib.IMAP4.error as error:
+                raise _login_error(self.host, error, self._tells, _OAUTH_ADVICE) from None
+        self._logged_in(answer)
+
+    def _logged_in(self, answer: list[Any]) -> None:
         told = self._wire.untagged_responses.get("CAPABILITY", [])
         # what was offered before login does not count (section 4, iCloud)
         self.capabilities = _told_at_login(answer, told) or self._asked_capabilities()
@@ -498,10 +527,9 @@ def _told_at_login(answer: Sequence[Any], untagged: Sequence[Any]) -> frozenset[
 
 _LIMIT = re.compile(rb"([A-Z0-9-]{1,40}) (\d{1,18}) (\d{1,18})", re.IGNORECASE)
 _UNSAID = " (what the server says holds your password, and is not shown)"
+_OAUTH_ADVICE = "The access token is not valid, or not for IMAP of this mailbox: see what oauth_token_command prints, and which scope it asks for."
 _APP_PASSWORD = "Make an app password in the security settings of your mail account, and use that one."  # noqa: S105
-_NO_PASSWORDS = (
-    "It wants OAuth, which unpitch does not speak yet: read your mail from an exported mbox or Maildir instead."
-)
+_NO_PASSWORDS = "It wants OAuth2: name a program that prints an access token by oauth_token_command (or --oauth-token-command); see the README."
 #: What servers say when the password as such is not the problem (N3), and what helps.
 _ADVICE = (
     ("basic authentication is disabled", _NO_PASSWORDS),
@@ -512,13 +540,13 @@ _ADVICE = (
 _LATER = re.compile(r"\[(?:UNAVAILABLE|INUSE|LIMIT|SERVERBUG)\]")
 
 
-def _login_error(host: str, error: imaplib.IMAP4.error, tells: Callable[[str], bool]) -> FiltersError:
+def _login_error(host: str, error: imaplib.IMAP4.error, tells: Callable[[str], bool], usual: str = "") -> FiltersError:
     said = error.args[0] if error.args else ""
     text = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
     says = _UNSAID if tells(text) else _says(text)
     if _LATER.search(text):
         return TransientError(f"{host} cannot let anybody in now{says}. Try again later.", 69)
-    advice = next((advice for sign, advice in _ADVICE if sign in text.lower()), "")
+    advice = next((advice for sign, advice in _ADVICE if sign in text.lower()), usual)
     if not advice and re.fullmatch(r"LOGIN failed\.?|AUTHENTICATE failed\.?", text):  # Microsoft's words
         advice = f"If this is a Microsoft account: {_NO_PASSWORDS}"
     advice = advice or "Check user name and password; many providers want an app password and IMAP to be switched on."

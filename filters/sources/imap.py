@@ -54,14 +54,15 @@ def open_imap(
     changes: bool,
     ca_file: Path | None = None,
     patience: Patience = Patience(),  # noqa: B008 (frozen)
+    oauth: bool = False,
 ) -> ImapSource:
     """Connect, log in, and open the folder of an IMAP URL. `password` gets the printable account, and is called when the server is
-    reached and its certificate is good; once more if the server refuses in mid-run what it took before.
+    reached and its certificate is good; once more if the server refuses in mid-run what it took before. With `oauth` it gives an access token.
 
     Raises UsageError, ServerError, LoginError or NotFoundError.
     """
     location = parse_url(url)
-    secret = Secret(lambda: password(location.account))
+    secret = Secret(lambda: password(location.account), oauth=oauth)
 
     def connect() -> GuardedClient:
         tls, starttls = location.scheme != "imap", location.scheme == "imap+starttls"

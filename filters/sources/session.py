@@ -217,8 +217,8 @@ class Secret:
     """What to log in with: asked for once, when it is needed, and once more when the server refuses in mid-run what it took before (a
     token that expired). Never more often, because accounts get locked."""
 
-    def __init__(self, password: Callable[[], str]) -> None:
-        self._password = password
+    def __init__(self, password: Callable[[], str], *, oauth: bool = False) -> None:
+        self._password, self._oauth = password, oauth
         self._known: str | None = None
         self._accepted = self._renewed = False
 
@@ -226,7 +226,7 @@ class Secret:
         """Raises LoginError, like `GuardedClient.login`."""
         if self._known is None:
             self._known = self._password()
-        client.login(user, self._known)
+        client.login(user, self._known, oauth=self._oauth)
         self._accepted = True
 
     def renew(self) -> bool:
