@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from filters import config, senders
+from filters import config, senders, setup
 from filters.cli.options import console
 from filters.config import Account, ConfigError
 from filters.preferences import KEYS, USUAL
@@ -37,9 +37,9 @@ def show() -> None:
         say(out, f"No accounts. `unpitch init` makes the file {found.path}.")
     for account in found.accounts:
         say(out, f"{account.name}: {account.location}", "bold")
-        say(out, f"  folders = {_toml(account.folders)}{_where(account, 'folders')}")
+        say(out, f"  folders = {setup.toml(account.folders)}{_where(account, 'folders')}")
         for key, value in _holds(account).items():
-            say(out, f"  {key} = {_toml(value)}{_where(account, key)}")
+            say(out, f"  {key} = {setup.toml(value)}{_where(account, key)}")
 
 
 def check() -> None:
@@ -69,11 +69,3 @@ def _where(account: Account, key: str) -> str:
     if key in account.lines:
         return f"  (line {account.lines[key]})"
     return "  (from [defaults])" if key in account.preferences.given() else "  (default)"
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_toml, value))}]"
-    return str(value) if isinstance(value, int) else config.quoted(str(value))
