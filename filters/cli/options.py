@@ -21,6 +21,7 @@ from filters.config import password_for, state_folder
 from filters.database import DamagedError, keep_aside
 from filters.errors import InputError, UsageError
 from filters.journal import Journal, open_journal
+from filters.registry import Registry
 from filters.safe_text import safe_text
 from filters.senders import Sender
 from filters.sources import Source
@@ -144,7 +145,12 @@ def setup(source: Source, trust: list[str] | None, workers: int = 0) -> Setup:
     sender = senders.load()
     named: tuple[Authserv, ...] = tuple(parse_trust(one) for one in trust or ())
     trusted = named or (pinned_for(source.host) if source.host else ())
-    return Setup(sender, str(model.shipped(sender.name)), trusted, workers)
+    return Setup(sender, str(model_registry().active()), trusted, workers)
+
+
+def model_registry() -> Registry:
+    """The models of this person, beside the one that comes with unpitch."""
+    return Registry(state_folder() / "models", model.shipped(senders.load().name))
 
 
 def check_region(region: str) -> str:
