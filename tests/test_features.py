@@ -91,3 +91,19 @@ def test_a_disclosure_is_found_in_every_carrier(carrier: str) -> None:
     named = features(CARRIERS[carrier]).named
     assert "disclosure_decisive:partner_inmail" in named
     assert "notice_telling_2" in named
+
+
+NOTICES = {
+    "pl": "Reklama. Wydawnictwo zapłaciło LinkedInowi za wyświetlenie tej wiadomości osobom z Pani branży; Pani nazwiska nie "
+    "przekazaliśmy. Najwyżej jedna na 45 dni.",
+    "sv": "Annonsören har betalat LinkedIn för att detta ska visas för medlemmar med ditt yrke. Ditt namn har inte lämnats ut.",
+    "tr": "TANITIM İLETİSİ. Bedeli yayınevi tarafından ödenmiştir ve mesleğinize göre seçilen üyelere gösterilir. Adınız "
+    "onlarla paylaşılmamıştır.",
+}
+
+
+@pytest.mark.parametrize("language", NOTICES)
+def test_a_notice_is_found_whatever_its_words_and_endings(language: str) -> None:
+    named = features(hostile.text_mail(NOTICES[language])).named
+    assert "notice_telling_2" in named
+    assert not [name for name in named if name.startswith("disclosure")]
