@@ -16,7 +16,7 @@ from itertools import islice
 from filters.journal import Candidate, Journal, Move
 from filters.lessons import KEEP, PROMOTIONAL, Correction, Seen
 from filters.settling import by_target
-from filters.sources import Place, Source, Target
+from filters.sources import Look, Place, Source, Target
 
 #: Over so many new messages a source asks for each identity by itself; then it is asked for the newest only, of so many messages.
 _FEW, _ASKED = 2_000, 100
@@ -38,6 +38,10 @@ class Noticed:
     """Identities of mail that we moved and that somebody has taken out of the target again: not to be moved again."""
     marks: tuple[Target, ...] = ()
 
+    def without(self, identities: Collection[str]) -> Noticed:
+        """The same, but for what these would teach."""
+        return replace(self, corrections=tuple(one for one in self.corrections if one.identity not in identities))
+
     def __add__(self, other: Noticed) -> Noticed:
         return Noticed(
             self.corrections + other.corrections,
@@ -57,17 +61,14 @@ def notice(source: Source, journal: Journal, here: Sequence[Candidate], to: str 
 
 def remember(journal: Journal, account: str, run: str, noticed: Noticed, left: Iterable[Candidate] = ()) -> None:
     """Write down what was noticed, and which mail this run leaves where it is. Called within the run."""
-    journal.keep(account, noticed.put_back)
-    journal.lessons.note(account, run, noticed.corrections)
-    journal.lessons.saw(
-        account,
-        [
-            Seen(one.identity, one.message_id, one.place.folder, one.verdict, one.identity in noticed.both)
-            for one in left
-            if one.identity
-        ],
-    )
-    journal.lessons.mark(account, noticed.marks)
+    if noticed.put_back:
+        journal.keep(account, noticed.put_back)
+    seen = [
+        Seen(one.identity, one.message_id, one.place.folder, one.verdict, one.identity in noticed.both)
+        for one in left
+        if one.identity
+    ]
+    journal.lessons.remember(account, run, noticed.corrections, seen, noticed.marks)
 
 
 def whereabouts(
@@ -118,9 +119,11 @@ class _Look:
         sought = {identity for identity in self._moved() if not self._is(identity, KEEP)}
         sought |= {identity for identity, one in self.known.items() if one.label == PROMOTIONAL}
         places = {identity: self.here[identity].place for identity in sought & self.here.keys()}
+        for identity in self._filed_here(places):
+            del places[identity]
         inbox = None if _is_inbox(self.source.folder) or not self.states else self.source.numbered(_INBOX)
         if inbox:
-            places |= self._arrived(inbox, self._message_ids(sought - places.keys()))
+            places |= self._arrived(inbox, self._message_ids(sought - self.here.keys()))
         places = self._alive(places)
         there = self.in_a_target(places)
         out = {identity: place for identity, place in places.items() if identity not in there}
@@ -134,12 +137,18 @@ class _Look:
             marks=(inbox,) if inbox else (),
         )
 
+    def _filed_here(self, identities: Collection[str]) -> set[str]:
+        """Those that we or a person moved into the source's folder, which was a target folder then."""
+        ours = {move.identity for move in self._moves(identities) if move.folder == self.source.folder}
+        known = {one for one in identities if self._is(one, PROMOTIONAL)}
+        return ours | {one for one in known if self.known[one].folder == self.source.folder}
+
     def _moved(self) -> set[str]:
         """Mail that we moved, and of which nothing is in doubt, under way or taken back."""
         return {identity for identity, states in self.states.items() if "done" in states and states <= _CERTAIN}
 
     def _back(self, identity: str, folder: str) -> Correction | None:
-        moves = self.journal.moves_of(self.source.account, [identity])
+        moves = self._moves([identity])
         before = self.known.get(identity) or (_moved(moves[-1]) if moves else None)
         own = {move.place.folder for move in moves} | ({before.src} if before else set())
         if not before or not (folder in own or _is_inbox(folder)):
@@ -148,15 +157,13 @@ class _Look:
 
     def in_a_target(self, identities: Collection[str]) -> set[str]:
         """Those of which one lies in a target folder: where we moved it to, or where it was found."""
-        moves = self.journal.moves_of(self.source.account, identities)
+        moves = self._moves(identities)
         looks = self.source.look([move.moved_to for move in moves if move.moved_to])
-        there = {move.identity for move in moves if move.moved_to in looks}
+        there = {move.identity for move in moves if move.moved_to and _is_alive(looks.get(move.moved_to))}
         for target, group in by_target(move for move in moves if move.identity not in there):
-            there |= self.source.find(target.folder, {move.identity: move.message_id for move in group}, target).keys()
-        for identity in identities:
-            one = self.known.get(identity)
-            if one and one.label == PROMOTIONAL and identity not in there:
-                there |= self.source.find(one.folder, {identity: one.message_id}).keys()
+            there |= self._found(target.folder, {move.identity: move.message_id for move in group}, target).keys()
+        for one in (self.known[identity] for identity in identities if self._is(identity, PROMOTIONAL)):
+            there |= self._found(one.folder, {one.identity: one.message_id}).keys()
         return there
 
     # Into a target folder
@@ -183,8 +190,7 @@ class _Look:
         arrived = {one: place for one, place in places.items() if one in left and one not in both}
         if not arrived or target.folder not in self.marks or not self._is_usual(target.folder):
             return noticed
-        put = tuple(self._put(identity, target.folder) for identity in self._alive(arrived))
-        return replace(noticed, corrections=put)
+        return replace(noticed, corrections=tuple(self._put(identity, target.folder) for identity in arrived))
 
     def _is_left(self, identity: str) -> bool:
         """Whether it was left where it was, and nowhere else, and no move of it was begun."""
@@ -209,7 +215,7 @@ class _Look:
             if identity not in self.here:
                 for folder in self._own(identity):
                     elsewhere.setdefault(folder, {})[identity] = self._message_ids([identity])[identity]
-        return set(present).union(*(self.source.find(folder, sought) for folder, sought in elsewhere.items()))
+        return set(present).union(*(self._found(folder, sought) for folder, sought in elsewhere.items()))
 
     def _own(self, identity: str) -> set[str]:
         """Other folders than the source's that a message may lie in by right."""
@@ -223,7 +229,7 @@ class _Look:
         """Where messages lie in a folder now, without those that are marked as deleted."""
         if folder == self.source.folder:
             return self._alive({one: self.here[one].place for one in sought if one in self.here})
-        return self._alive({one: places[-1] for one, places in self.source.find(folder, sought).items()})
+        return self._found(folder, sought)
 
     def _arrived(self, now: Target, sought: Mapping[str, str]) -> dict[str, Place]:
         """Where messages are in a folder, numbered as it is now, that came there since the last look."""
@@ -234,8 +240,15 @@ class _Look:
             return {}
         if count > _FEW:
             sought = dict(islice(reversed(list(sought.items())), _ASKED))
-        found = self.source.find(now.folder, sought, since)
-        return {identity: places[-1] for identity, places in found.items()}
+        return self._found(now.folder, sought, since)
+
+    def _found(self, folder: str, sought: Mapping[str, str], since: Target | None = None) -> dict[str, Place]:
+        """`Source.find` without what is marked as deleted: some mail programs copy what a person drags, and mark what is left."""
+        places = {
+            place: identity for identity, some in self.source.find(folder, sought, since).items() for place in some
+        }
+        looks = self.source.look(list(places)) if places else {}
+        return {identity: place for place, identity in places.items() if _is_alive(looks.get(place))}
 
     def _alive(self, places: Mapping[str, Place]) -> dict[str, Place]:
         """Those that are still there, and not marked as deleted."""
@@ -243,7 +256,7 @@ class _Look:
         return {
             identity: place
             for identity, place in places.items()
-            if place in looks and looks[place].identity == identity and "\\Deleted" not in looks[place].flags
+            if _is_alive(looks.get(place)) and looks[place].identity == identity
         }
 
     def _is_usual(self, folder: str) -> bool:
@@ -255,8 +268,11 @@ class _Look:
     def _is(self, identity: str, label: str) -> bool:
         return identity in self.known and self.known[identity].label == label
 
+    def _moves(self, identities: Iterable[str]) -> list[Move]:
+        return self.journal.moves_of(self.source.account, identities)
+
     def _message_ids(self, identities: Iterable[str]) -> dict[str, str]:
-        moves = {move.identity: move.message_id for move in self.journal.moves_of(self.source.account, identities)}
+        moves = {move.identity: move.message_id for move in self._moves(identities)}
         found: dict[str, str] = {}
         for identity in identities:
             one = self.known.get(identity) or self.seen.get(identity)
@@ -273,6 +289,11 @@ def _moved(move: Move) -> Correction:
 
 def _same(mark: Target, now: Target) -> bool:
     return mark.uidvalidity == now.uidvalidity and now.uidvalidity != 0
+
+
+def _is_alive(look: Look | None) -> bool:
+    """Whether something is there, and not marked as deleted."""
+    return look is not None and "\\Deleted" not in look.flags
 
 
 def _is_inbox(folder: str) -> bool:

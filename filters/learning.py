@@ -31,6 +31,8 @@ class Examined:
     why_not: str = ""
     from_: str = ""
     subject: str = ""
+    final: bool = True
+    """Whether that stays so."""
 
 
 def examine(
@@ -42,7 +44,7 @@ def examine(
     mails: list[tuple[Mail, bytes]] = []
     for found in source.read(list(at)):
         if isinstance(found, Unreadable):
-            yield Examined(gone.pop(at[found.place].identity), why_not=f"it cannot be read: {found.reason}")
+            yield _unread(gone.pop(at[found.place].identity), found.reason)
         elif found.identity in gone:
             gone.pop(found.identity)
             mails.append((found, found.raw))
@@ -54,12 +56,17 @@ def examine(
 
 def _examined(correction: Correction, mail: Mail, result: dict[str, Any] | Failure, setup: Setup) -> Examined:
     if isinstance(result, Failure):
-        return Examined(correction, why_not=f"it cannot be read: {result.reason}")
+        return _unread(correction, result.reason)
     if not result["claims"]:
         return Examined(correction, why_not=f"it is not {setup.sender.title}'s")
     why_not = refusal(result["verdict"])
     lesson = None if why_not else Lesson(mail, correction.label)
-    return Examined(correction, lesson, why_not, result["from"], result["subject"])
+    final = result["verdict"]["authenticity"]["state"] != "unverified"
+    return Examined(correction, lesson, why_not, result["from"], result["subject"], final)
+
+
+def _unread(correction: Correction, reason: str) -> Examined:
+    return Examined(correction, why_not=f"it cannot be read: {reason}", final=False)
 
 
 def refusal(verdict: dict[str, Any]) -> str:

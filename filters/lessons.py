@@ -5,7 +5,7 @@ to where folders were looked through for such moves. Identities and folders; nev
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -32,6 +32,7 @@ _NOTE = """
 INSERT INTO lesson (account, identity, message_id, category, label, known, src, folder, run, ts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET label = excluded.label, folder = excluded.folder, run = excluded.run, ts = excluded.ts
 """
+_MARK = "INSERT OR REPLACE INTO mark (account, folder, uidvalidity, uidnext) VALUES (?, ?, ?, ?)"
 _LEARN = "UPDATE lesson SET known = ?, learnt = ? WHERE account = ? AND identity = ? AND label = ?"
 
 
@@ -82,26 +83,18 @@ class Lessons:
         rows = self._rows("SELECT * FROM seen WHERE account = ? ORDER BY ts, rowid", account)
         return {row["identity"]: _seen(row) for row in rows}
 
-    def saw(self, account: str, mails: Iterable[Seen]) -> None:
-        """Remember mail that was left where it was, and forget what nobody has seen for long."""
-        now = self._now()
-        rows = [
-            (account, one.identity, text(one.message_id), one.folder, one.category, one.elsewhere, written(now))
-            for one in list(mails)[-SEEN_MOST:]
-        ]
-        with errors_of(self._path), transaction(self._connection):
-            self._connection.executemany(_SAW, rows)
-            self._connection.execute(_FORGET, (account, written(now - timedelta(days=SEEN_DAYS)), account, SEEN_MOST))
-
     def of(self, account: str) -> dict[str, Correction]:
         """All corrections of an account by identity, learnt or not; oldest first."""
         found = self._rows("SELECT * FROM lesson WHERE account = ? ORDER BY ts, rowid", account)
         return {row["identity"]: _correction(row) for row in found}
 
-    def note(self, account: str, run: str, corrections: Iterable[Correction]) -> None:
-        """Remember where people put mail."""
-        now = written(self._now())
-        rows = [
+    def remember(
+        self, account: str, run: str, corrections: Iterable[Correction], left: Iterable[Seen], marks: Iterable[Target]
+    ) -> None:
+        """Write down where people put mail, what a run left where it was, and up to where folders were looked through; forget what
+        nobody has seen for long."""
+        now, old = written(self._now()), written(self._now() - timedelta(days=SEEN_DAYS))
+        notes = [
             (
                 account,
                 one.identity,
@@ -116,12 +109,22 @@ class Lessons:
             )
             for one in corrections
         ]
+        seen = [
+            (account, one.identity, text(one.message_id), one.folder, one.category, one.elsewhere, now)
+            for one in list(left)[-SEEN_MOST:]
+        ]
         with errors_of(self._path), transaction(self._connection):
-            self._connection.executemany(_NOTE, rows)
+            self._connection.executemany(_NOTE, notes)
+            self._connection.executemany(_SAW, seen)
+            self._connection.execute(_FORGET, (account, old, account, SEEN_MOST))
+            self._connection.executemany(_MARK, [(account, one.folder, one.uidvalidity, one.uidnext) for one in marks])
 
-    def learnt(self, account: str, run: str, labels: Mapping[str, str]) -> None:
-        """Remember what was learnt, by identity; a label that has changed meanwhile was not."""
-        rows = [(label, run, account, identity, label) for identity, label in labels.items()]
+    def settle(self, account: str, run: str, labels: Mapping[str, str], learnt: Collection[str]) -> None:
+        """Remember what was learnt, and of which of these labels, by identity, there is nothing to learn for good. A label that has
+        changed meanwhile stays open."""
+        rows = [
+            (label, run if identity in learnt else None, account, identity, label) for identity, label in labels.items()
+        ]
         with errors_of(self._path), transaction(self._connection):
             self._connection.executemany(_LEARN, rows)
 
@@ -129,12 +132,6 @@ class Lessons:
         """How folders were numbered when they were last looked through, by name."""
         query = "SELECT folder, uidvalidity, uidnext FROM mark WHERE account = ?"
         return {row[0]: Target(*row) for row in self._rows(query, account)}
-
-    def mark(self, account: str, folders: Iterable[Target]) -> None:
-        """Remember up to where folders were looked through."""
-        rows = [(account, one.folder, one.uidvalidity, one.uidnext) for one in folders]
-        with errors_of(self._path), transaction(self._connection):
-            self._connection.executemany("INSERT OR REPLACE INTO mark VALUES (?, ?, ?, ?)", rows)
 
     # What the journal's moves say
 
@@ -152,8 +149,9 @@ class Lessons:
 
     def beyond_ours(self, account: str, mark: Target) -> Target:
         """The same mark, past the messages of our own that came right after it."""
-        query = "SELECT dst_uid FROM move WHERE account = ? AND dst = ? AND dst_uidvalidity = ? AND dst_uid IS NOT NULL"
-        ours = {int(uid) for (uid,) in self._rows(query, account, mark.folder, mark.uidvalidity) if mark.uidvalidity}
+        query = "SELECT dst_uid FROM move WHERE account = ? AND dst = ? AND dst_uidvalidity = ? AND CAST(dst_uid AS INTEGER) >= ?"
+        numbers = (mark.uidvalidity, mark.uidnext)
+        ours = {int(uid) for (uid,) in self._rows(query, account, mark.folder, *numbers) if mark.uidvalidity}
         uidnext = mark.uidnext
         while uidnext in ours:
             uidnext += 1

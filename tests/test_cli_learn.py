@@ -112,13 +112,24 @@ def test_nothing_is_learnt_from_what_may_not_teach(person: Person) -> None:
         person.account.drag(raw, "", "LinkedIn")
     said = person.clean()
     assert "Security mail was put into LinkedIn" in said
-    assert "1 correction seen" in said
+    assert "correction" not in said
     assert "Security mail" not in person.clean(), "it is told once"
     said = person.learn()
     assert person.lessons == {}
     assert "such mail is never moved, whatever a model thinks of it" in said
-    assert "not verified" in said
     assert "Nothing to learn." in said
+
+
+def test_what_was_moved_unverified_stays_where_it_was_put_back_and_teaches_nothing(person: Person) -> None:
+    advert = mails.mail(number=10, results="")
+    person.account.box.deliver(advert, "S")
+    person.clean("--unverified", "move")
+    person.account.drag(advert, "LinkedIn", "")
+    said = person.clean("--unverified", "move")
+    assert "Nothing to move" in said
+    assert "correction" not in said
+    assert "not verified" in person.learn()
+    assert person.lessons == {}
 
 
 def test_what_is_not_learnt_now_can_be_learnt_later(person: Person) -> None:
@@ -133,6 +144,18 @@ def test_what_is_not_learnt_now_can_be_learnt_later(person: Person) -> None:
     assert "1 correction seen" in person.clean()
     person.learn()
     assert person.lessons == {ADVERT: "keep"}
+
+
+def test_what_is_gone_when_it_is_to_be_learnt_is_told_once(person: Person) -> None:
+    person.clean()
+    person.account.drag(ADVERT, "LinkedIn", "")
+    assert "1 correction seen" in person.clean()
+    person.account.drag(ADVERT, "", "Archive")
+    said = person.learn()
+    assert "it is not there any more" in said
+    assert person.lessons == {}
+    assert "correction" not in person.clean()
+    assert "it is not there" not in person.learn()
 
 
 def test_a_dry_run_shows_the_same_and_writes_nothing(person: Person) -> None:
@@ -193,4 +216,4 @@ def test_a_message_with_two_labels_in_two_accounts_teaches_nothing(tmp_path: Pat
     people[1].account.drag(ALERT, "LinkedIn", "")
     done = unpitch("learn", "--dry-run", *TRUST, state=tmp_path / "state")
     assert "in two accounts" in done.stdout, done.stderr
-    assert "Nothing to learn." in done.stdout
+    assert "0 corrections would be learnt from" in done.stdout

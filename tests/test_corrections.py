@@ -137,7 +137,7 @@ def to_learn(account: Account, path: Path) -> dict[str, str]:
 def learnt(account: Account, path: Path) -> None:
     with running(account.box, path, "learn") as (source, journal, run):
         known = journal.lessons.of(source.account)
-        journal.lessons.learnt(source.account, run, {one.identity: one.label for one in known.values()})
+        journal.lessons.settle(source.account, run, {one.identity: one.label for one in known.values()}, set(known))
 
 
 # --- lessons
@@ -353,6 +353,38 @@ def test_out_of_another_folder_back_to_the_inbox_counts_and_elsewhere_does_not(a
     assert account.box.where(message(13)) == [".Other"]
 
 
+def test_a_folder_may_be_the_target_of_one_run_and_the_source_of_another(account: Account, path: Path) -> None:
+    """What we file into the one teaches nothing when the other looks there; what a person files there does, once."""
+    clean(account, path)
+    account.drag(ALERT, "", "Ads")
+    clean(account, path)
+    there = replace(account, box=replace(account.box, home="Ads"))
+    with running(there.box, path) as (source, journal, run):
+        here = candidates(source)
+        noticed = notice(source, journal, here, "More")
+        assert (noticed.corrections, noticed.twice, noticed.put_back) == ((), (), frozenset())
+        remember(journal, source.account, run, noticed, here)
+    noticed = clean(account, path)
+    assert (noticed.corrections, noticed.twice, noticed.put_back) == ((), (), frozenset())
+    assert to_learn(account, path) == {_name(ALERT): "promotional"}
+
+
+def test_a_program_that_copies_and_marks_what_is_left_drags_too(dovecot: Dovecot, path: Path) -> None:
+    account = _by_imap(dovecot, _on_server(dovecot))
+    for raw in (ADVERT, ALERT):
+        account.box.deliver(raw, "S")
+    clean(account, path)
+    account.copy(ADVERT, "Ads", "")
+    account.copy(ALERT, "", "Ads")
+    with dovecot.neighbour(account.box.url) as client:
+        for folder, raw in (("INBOX", ALERT), ("Ads", ADVERT)):
+            client.select(folder)
+            (number,) = client.search(None, "HEADER", "Message-ID", _name(raw))[1]
+            client.store(number.decode(), "+FLAGS", "(\\Deleted)")
+    clean(account, path)
+    assert to_learn(account, path) == {_name(ADVERT): "keep", _name(ALERT): "promotional"}
+
+
 # --- what is remembered
 
 
@@ -373,12 +405,13 @@ def test_a_quiet_run_asks_the_server_two_questions_more(dovecot: Dovecot, path: 
 def test_what_was_seen_is_forgotten_in_the_end(path: Path) -> None:
     account, later = "imaps://ann@imap.example.org:993", NOW + timedelta(days=SEEN_DAYS, seconds=60)
     with open_journal(path) as journal:
-        with journal.run(account, "clean", NOW):
-            journal.lessons.saw(account, [Seen(f"sha256:{one}", "", "INBOX", "x") for one in range(SEEN_MOST + 5)])
+        with journal.run(account, "clean", NOW) as run:
+            many = [Seen(f"sha256:{one}", "", "INBOX", "x") for one in range(SEEN_MOST + 5)]
+            journal.lessons.remember(account, run, [], many, [])
         found = journal.lessons.seen(account)
         assert (len(found), min(int(one[7:]) for one in found)) == (SEEN_MOST, 5)
-        with journal.run(account, "clean", later):
-            journal.lessons.saw(account, [Seen("sha256:x", "", "INBOX", "x")])
+        with journal.run(account, "clean", later) as run:
+            journal.lessons.remember(account, run, [], [Seen("sha256:x", "", "INBOX", "x")], [])
         assert set(journal.lessons.seen(account)) == {"sha256:x"}
 
 

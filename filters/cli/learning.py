@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from filters import corrections, senders
-from filters.cli.mailbox import candidates, gather
+from filters.cli.mailbox import candidates, gather, unverified
 from filters.cli.options import (
     Access,
     CaFile,
@@ -43,6 +43,7 @@ FoldersToLookInto = Annotated[
         show_default=False,
     ),
 ]
+_TWICE = "it lies on both sides now: in a target folder, and where it came from"
 #: Makes a model of lessons and has it used unless it is worse. Raises what keeps it from that.
 Retrain = Callable[[Console, Sequence[Lesson]], None]
 
@@ -105,14 +106,13 @@ def learn_from(
         found = looks.agreed()
         _show(out, found)
         lessons = [one.lesson for one in found.values() if one.lesson]
-        if not lessons:
-            say(out, "Nothing to learn.", "bold")
-        elif not retrain:
+        if not retrain:
             say(out, f"Dry run: {_count(lessons)} would be learnt from; nothing was changed.", "bold")
         else:
-            retrain(out, lessons)
+            if lessons:
+                retrain(out, lessons)
             looks.remember(found)
-            say(out, f"Learnt from {_count(lessons)}.", "bold green")
+            say(out, f"Learnt from {_count(lessons)}." if lessons else "Nothing to learn.", "bold green")
     if failures:
         raise typer.Exit(failures[0].exit_code)
 
@@ -135,12 +135,12 @@ class _Looks:
         here = candidates(audit, source)
         noticed = corrections.notice(source, self.journal, here)
         if run:
-            corrections.remember(self.journal, account, run, noticed)
+            corrections.remember(self.journal, account, run, noticed.without(unverified(audit)))
         known = self.journal.lessons.of(account) | {one.identity: one for one in noticed.corrections}
         wanted = [one for one in known.values() if one.open and self._is_new(account, one)]
         places, twice = corrections.whereabouts(source, self.journal, wanted, here)
         both = [one for one in wanted if one.identity in twice] + list(noticed.twice)
-        self.found |= {(account, one.identity): Examined(one, why_not=_twice(one)) for one in both}
+        self.found |= {(account, one.identity): Examined(one, why_not=_TWICE, final=False) for one in both}
         rest = [one for one in wanted if one.identity not in twice]
         self.found |= {(account, one.correction.identity): one for one in examine(source, how, rest, places)}
 
@@ -165,24 +165,20 @@ class _Looks:
         for (_, identity), one in self.found.items():
             labels.setdefault(identity, set()).add(one.correction.label)
         return {
-            key: replace(one, lesson=None, why_not="you put it to both sides, in two accounts")
+            key: replace(one, lesson=None, why_not="you put it to both sides, in two accounts", final=False)
             if len(labels[key[1]]) > 1
             else one
             for key, one in self.found.items()
         }
 
-    def remember(self, found: dict[tuple[str, str], Examined]) -> None:
-        """What was learnt is not learnt again."""
+    def remember(self, found: Mapping[tuple[str, str], Examined]) -> None:
+        """What was learnt is not learnt again, and what can never be is not told again."""
         for account, run in self.runs.items():
-            labels = {
-                identity: one.lesson.label for (at, identity), one in found.items() if at == account and one.lesson
-            }
-            self.journal.lessons.learnt(account, run, labels)
-
-
-def _twice(one: Correction) -> str:
-    places = " and ".join(sorted({folder or "the inbox" for folder in (one.src, one.folder)}))
-    return f"it lies on both sides now ({places})"
+            mine = {identity: one for (at, identity), one in found.items() if at == account}
+            settled = {identity: one.correction.label for identity, one in mine.items() if one.lesson or one.final}
+            learnt = {identity for identity, one in mine.items() if one.lesson}
+            if run and settled:
+                self.journal.lessons.settle(account, run, settled, learnt)
 
 
 def _show(out: Console, found: dict[tuple[str, str], Examined]) -> None:

@@ -106,6 +106,11 @@ def candidates(found: Audit, source: Source) -> list[Candidate]:
     return [one.candidate for one in found.findings if (one.source, one.folder) == (source.account, source.folder)]
 
 
+def unverified(found: Audit) -> set[str]:
+    """Identities of mail that cannot teach, because nobody vouches for it."""
+    return {one.candidate.identity for one in found.findings if one.authenticity != "verified"}
+
+
 def hold_back(found: Audit, noticed: Noticed) -> None:
     """Leave alone what somebody took out of the target folder again."""
     found.findings[:] = [
@@ -240,8 +245,11 @@ def _notice(out: Console, source: Source, journal: Journal, run: str, how: Setup
     """See which mail somebody moved since the last run, remember it, and say so in a line."""
     noticed = corrections.notice(source, journal, candidates(found, source), to)
     hold_back(found, noticed)
-    left = [one.candidate for one in found.findings if one.action == "keep" and not one.promotional]
-    corrections.remember(journal, source.account, run, noticed, left)
+    doubtful = unverified(found)
+    noticed = noticed.without(doubtful)
+    left = [one for one in found.findings if one.action == "keep" and not one.promotional]
+    taught = [one.candidate for one in left if one.candidate.identity not in doubtful]
+    corrections.remember(journal, source.account, run, noticed, taught)
     known = journal.lessons.of(source.account)
     if count := len(teachable(known, how)):
         say(
