@@ -31,7 +31,7 @@ _HISTORY = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class Learnt:
     """One mail that a model was trained on: as it was read, and what a model that had not seen it said of it (-1: nobody asked)."""
 
     mail: Labelled
@@ -73,7 +73,7 @@ class Registry:
                 f"The model in use, {number}, is not in {self.folder} any more. Choose another: unpitch models --use {SHIPPED}"
             ) from None
 
-    def add(self, text: str, lessons: Iterable[Lesson]) -> str:
+    def add(self, text: str, lessons: Iterable[Learnt]) -> str:
         """Keep a model and what it was trained on, and give its number. It is not in use yet. Raises WriteError."""
         number = f"{max(map(int, self.numbers()), default=0) + 1:04}"
         write_file(self.folder / f"{number}.mails.gz", partial(_pack, lessons))
@@ -96,7 +96,7 @@ class Registry:
         self._remember(history[:-1])
         return history[-2]
 
-    def lessons(self, number: str) -> Iterator[Lesson]:
+    def lessons(self, number: str) -> Iterator[Learnt]:
         """What a model was trained on, apart from the shipped corpus. Raises InputError when that is damaged."""
         path = self.folder / f"{number}.mails.gz"
         if number == SHIPPED or not path.is_file():
@@ -124,7 +124,7 @@ class Registry:
         write_file(self.folder / _IN_USE, lambda file: file.write(lines.encode()))
 
 
-def _row(one: Lesson) -> bytes:
+def _row(one: Learnt) -> bytes:
     mail = one.mail
     row = {
         "place": mail.place,
@@ -142,7 +142,7 @@ def _row(one: Lesson) -> bytes:
     return json.dumps(row, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
 
 
-def _lesson(row: dict[str, Any]) -> Lesson:
+def _lesson(row: dict[str, Any]) -> Learnt:
     mail = Labelled(
         place=str(row["place"]),
         identity=str(row["identity"]),
@@ -153,10 +153,10 @@ def _lesson(row: dict[str, Any]) -> Lesson:
         author=str(row["author"]),
         barred=bool(row["barred"]),
     )
-    return Lesson(mail, float(row["score"]))
+    return Learnt(mail, float(row["score"]))
 
 
-def _pack(lessons: Iterable[Lesson], file: IO[bytes]) -> None:
+def _pack(lessons: Iterable[Learnt], file: IO[bytes]) -> None:
     with gzip.GzipFile(fileobj=file, mode="wb", mtime=0, filename="") as packed:
         for one in lessons:
             packed.write(_row(one))

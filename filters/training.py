@@ -17,7 +17,7 @@ from filters.grouping import folds, groups
 from filters.labelled import KEEP, PROMOTIONAL, Labelled
 from filters.measures import Confusion, Measures, Scored, Threshold, calibration, choose_threshold, confusion, measure
 from filters.model import Model, corpus_folder, load
-from filters.registry import Lesson, Registry
+from filters.registry import Learnt, Registry
 from filters.senders import Sender
 from filters.train import Example, Recipe, as_json, digest, fit, read_corpus
 
@@ -150,7 +150,7 @@ def retrained(
 def adopt(registry: Registry, trained: Trained, own: Sequence[Labelled], *, force: bool) -> str:
     """Keep a model, and use it unless something speaks against it; with `force` all the same. Gives its number. Raises WriteError."""
     scores = {one.identity: one.score for one in trained.scored}
-    number = registry.add(as_json(trained.model), (Lesson(mail, scores.get(mail.identity, -1.0)) for mail in own))
+    number = registry.add(as_json(trained.model), (Learnt(mail, scores.get(mail.identity, -1.0)) for mail in own))
     if force or not trained.objections:
         registry.use(number)
     return number

@@ -14,7 +14,7 @@ from filters.errors import InputError, NotFoundError, WriteError
 from filters.features import Features
 from filters.grouping import Kinship
 from filters.labelled import Labelled
-from filters.registry import SHIPPED, Lesson, Registry, write_file
+from filters.registry import SHIPPED, Learnt, Registry, write_file
 
 MODEL = json.dumps(
     {
@@ -27,7 +27,7 @@ MODEL = json.dumps(
         "weights": {"buy": [1.0, -1.0]},
     }
 )
-LESSON = Lesson(
+LEARNT = Learnt(
     Labelled(
         place="box/1",
         identity="sha256:1",
@@ -55,7 +55,7 @@ def test_at_first_the_shipped_model_is_in_use(registry: Registry) -> None:
 
 
 def test_a_model_is_kept_used_and_taken_back(registry: Registry) -> None:
-    first, second = registry.add(MODEL, [LESSON]), registry.add(MODEL, [])
+    first, second = registry.add(MODEL, [LEARNT]), registry.add(MODEL, [])
     assert [first, second] == registry.numbers() == ["0001", "0002"]
     assert registry.in_use() == SHIPPED
     registry.use(first)
@@ -68,11 +68,11 @@ def test_a_model_is_kept_used_and_taken_back(registry: Registry) -> None:
 
 
 def test_what_a_model_was_trained_on_is_read_back(registry: Registry) -> None:
-    assert list(registry.lessons(registry.add(MODEL, [LESSON, LESSON]))) == [LESSON, LESSON]
+    assert list(registry.lessons(registry.add(MODEL, [LEARNT, LEARNT]))) == [LEARNT, LEARNT]
 
 
 def test_it_is_for_its_owner_only(registry: Registry) -> None:
-    registry.use(registry.add(MODEL, [LESSON]))
+    registry.use(registry.add(MODEL, [LEARNT]))
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in registry.folder.iterdir()}
     assert modes == {"0001.json": 0o600, "0001.mails.gz": 0o600, "in-use": 0o600}
     assert stat.S_IMODE(registry.folder.stat().st_mode) == 0o700
@@ -103,7 +103,7 @@ def test_an_unknown_model(registry: Registry, number: str) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\x1f\x8bnonsense", b"[1]"])
 def test_damaged_lessons_are_named(registry: Registry, content: bytes) -> None:
-    number = registry.add(MODEL, [LESSON])
+    number = registry.add(MODEL, [LEARNT])
     (registry.folder / f"{number}.mails.gz").write_bytes(content)
     if content:
         with pytest.raises(InputError, match="damaged"):

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from filters import moving, senders
+from filters import corrections, moving, senders
 from filters.cli.ending import ENDING
 from filters.cli.options import (
     Access,
@@ -34,9 +35,11 @@ from filters.cli.options import (
     setup,
     warn,
 )
+from filters.corrections import Noticed
 from filters.errors import FiltersError, LimitError, RefusedError, UsageError
-from filters.journal import OPEN, Journal, barred_in
+from filters.journal import OPEN, TAKEN_BACK, Candidate, Journal, look_into
 from filters.journal import Move as MoveRow
+from filters.learning import never_taught, teachable
 from filters.limits import DAYS, MAX_MOVES, Limits
 from filters.report import Audit, audit_json, audit_text, headline, opt_out_text, promotional_list, say
 from filters.sources import Source
@@ -82,8 +85,40 @@ def audit_sources(locations: list[str], way_in: Access, trust: list[str] | None,
     found = Audit()
     for location in locations:
         with closing(way_in.open(location, changes=False)) as source:
-            gather(source, setup(source, trust), wanted, barred_in(journal_path(), source.account), found)
+            gather_by_journal(source, setup(source, trust), wanted, found)
     return found
+
+
+def gather_by_journal(source: Source, how: Setup, wanted: Policy, found: Audit, to: str = "") -> Audit:
+    """`gather`, with what the journal knows of the mail there; which is only looked into."""
+    journal = look_into(journal_path())
+    if not journal:
+        return gather(source, how, wanted, {}, found)
+    with journal:
+        gather(source, how, wanted, journal.barred(source.account), found)
+        if journal.lessons.targets(source.account):
+            hold_back(found, corrections.notice(source, journal, candidates(found, source), to))
+    return found
+
+
+def candidates(found: Audit, source: Source) -> list[Candidate]:
+    """The mail of the sender's that was found in a source."""
+    return [one.candidate for one in found.findings if (one.source, one.folder) == (source.account, source.folder)]
+
+
+def unverified(found: Audit) -> set[str]:
+    """Identities of mail that cannot teach, because nobody vouches for it."""
+    return {one.candidate.identity for one in found.findings if one.authenticity != "verified"}
+
+
+def hold_back(found: Audit, noticed: Noticed) -> None:
+    """Leave alone what somebody took out of the target folder again."""
+    found.findings[:] = [
+        replace(one, action="keep", reason=TAKEN_BACK)
+        if one.action == "move" and one.candidate.identity in noticed.put_back
+        else one
+        for one in found.findings
+    ]
 
 
 def gather(source: Source, how: Setup, wanted: Policy, barred: Mapping[str, str], found: Audit) -> Audit:
@@ -156,7 +191,7 @@ def clean(
 
 def dry_run_one(out: Console, source: Source, how: Setup, wanted: Policy, to: str) -> None:
     """Sweep one source that was opened without leave to change anything, and show what would be moved."""
-    found = gather(source, how, wanted, barred_in(journal_path(), source.account), Audit())
+    found = gather_by_journal(source, how, wanted, Audit(), to)
     _show(out, found, how)
     say(out, f"Dry run: {len(found.to_move)} would be moved to {to}; nothing was changed.", "bold")
 
@@ -183,6 +218,7 @@ def clean_one(
         _settled(out, moving.reconcile(source, journal))
         _settled(out, moving.reconcile_all(way_in.open_at(source.account), journal, source.account))
         found = gather(source, how, wanted, journal.barred(source.account), Audit())
+        _notice(out, source, journal, run, how, found, to)
         _show(out, found, how)
         chosen = found.to_move[: limits.first(len(found.to_move))]
         left = len(found.to_move) - len(chosen)
@@ -203,6 +239,29 @@ def clean_one(
     if not ask and (braked or left):
         why = f"{braked} Nothing was moved. {_LIFT}" if braked else _more(left, limits)
         raise LimitError(f"{place_name(source)}: {why}")
+
+
+def _notice(out: Console, source: Source, journal: Journal, run: str, how: Setup, found: Audit, to: str) -> None:
+    """See which mail somebody moved since the last run, remember it, and say so in a line."""
+    noticed = corrections.notice(source, journal, candidates(found, source), to)
+    hold_back(found, noticed)
+    doubtful = unverified(found)
+    noticed = noticed.without(doubtful)
+    left = [one for one in found.findings if one.action == "keep" and not one.promotional]
+    taught = [one.candidate for one in left if one.candidate.identity not in doubtful]
+    corrections.remember(journal, source.account, run, noticed, taught)
+    known = journal.lessons.of(source.account)
+    if count := len(teachable(known, how)):
+        say(
+            out,
+            f"{count:,} correction{'' if count == 1 else 's'} seen; `unpitch learn` learns from {'it' if count == 1 else 'them'}.",
+        )
+    for one in never_taught(noticed.corrections, how):
+        say(
+            out,
+            f"{how.sender.categories[one.category].title} mail was put into {one.folder}: <{one.message_id}>. Nothing is learnt from that.",
+            "yellow",
+        )
 
 
 @contextmanager

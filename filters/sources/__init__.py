@@ -136,6 +136,14 @@ class Source(Protocol):
         it, unless the folder was numbered anew since then. What is not found is left out."""
         ...
 
+    def read(self, places: Sequence[Place]) -> Iterator[Mail | Unreadable]:
+        """The messages at these places, whatever they are; a place where none is any more is left out."""
+        ...
+
+    def numbered(self, folder: str) -> Target | None:
+        """How a folder is numbered now, with its name as places have it; None when there is none. Nothing is made."""
+        ...
+
     def folders(self) -> list[str]:
         """Names of the account's folders, without the special ones such as Trash and Sent."""
         ...

@@ -83,6 +83,14 @@ class ReadOnly:
         """Refuses."""
         self._refuse()
 
+    def read(self, places: Sequence[Place]) -> Iterator[Mail | Unreadable]:
+        """Refuses."""
+        self._refuse()
+
+    def numbered(self, folder: str) -> Target | None:
+        """Refuses."""
+        self._refuse()
+
     def folders(self) -> list[str]:
         """Refuses."""
         self._refuse()
