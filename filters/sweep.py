@@ -14,6 +14,7 @@ from filters.journal import Candidate
 from filters.moving import BUSY
 from filters.senders import Sender
 from filters.sources import Mail, Passed, Source, Unreadable, Wanted
+from filters.wording import Wording
 from filters.workers import Failure, Workers
 
 #: How the reason begins for mail that nobody vouches for.
@@ -49,6 +50,10 @@ class Finding:
     """"move" or "keep"."""
     reason: str
     evidence: tuple[dict[str, Any], ...]
+    explained: bool
+    """Whether a template or a wording that the data know stands in it."""
+    wording: Wording | None
+    """The known disclosure that it carries."""
     candidate: Candidate = field(repr=False)
 
 
@@ -125,6 +130,8 @@ def _finding(
         action=action,
         reason=reason,
         evidence=tuple(verdict["evidence"]),
+        explained=verdict["explained"],
+        wording=_wording(result["wording"]),
         candidate=Candidate(
             mail.place,
             mail.identity,
@@ -136,6 +143,10 @@ def _finding(
             sender=result["from"],
         ),
     )
+
+
+def _wording(found: dict[str, Any] | None) -> Wording | None:
+    return Wording(found["text_id"], found["quote"], tuple(found["promises"])) if found else None
 
 
 def decide(

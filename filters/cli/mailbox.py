@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from filters import moving, senders
+from filters import __version__, moving, senders
 from filters.cli.ending import ENDING
 from filters.cli.options import (
     Access,
@@ -34,11 +34,23 @@ from filters.cli.options import (
     setup,
     warn,
 )
+from filters.cli.writing import check_free, write_private
 from filters.errors import FiltersError, LimitError, RefusedError, UsageError
 from filters.journal import OPEN, Journal, barred_in
 from filters.journal import Move as MoveRow
 from filters.limits import DAYS, MAX_MOVES, Limits
-from filters.report import Audit, audit_json, audit_text, headline, opt_out_text, promotional_list, say
+from filters.report import (
+    Audit,
+    Figures,
+    audit_json,
+    audit_text,
+    headline,
+    opt_out_text,
+    promotional_list,
+    say,
+    without_names,
+)
+from filters.safe_text import safe_text
 from filters.sources import Source
 from filters.sweep import Policy, Setup, sweep
 
@@ -61,20 +73,41 @@ def audit(
     move: Move = None,
     trust: Trust = None,
     unverified: Unverified = "keep",
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page to look at, for you alone (0600).")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the page when there is one already.")] = False,
+    anonymous: Annotated[
+        bool, typer.Option("--anonymous", help="Without addresses, names and subjects, so that it can be shown around.")
+    ] = False,
     region: Region = "",
     password_command: PasswordCommand = "",
     ca_file: CaFile = None,
 ) -> None:
     """Look only: what LinkedIn sends, which of it is promotional and why, and how to opt out. Changes nothing."""
     if output not in ("text", "json"):
-        raise UsageError(f"--format is text or json, not {output}.")
+        raise UsageError(f"--format is text or json, not {safe_text(output)}.")
     sender = senders.load()
     wanted, place = policy(sender, move, unverified), check_region(region)
+    if html:
+        check_free(html, force)
     found = audit_sources(sources, access(password_command, ca_file), trust, wanted)
+    figures = Figures(without_names(found, sender) if anonymous else found, sender, datetime.now(UTC), zone=None)
+    if html:
+        write_private(html, page_of(figures, place), force)
     if output == "json":
-        print(audit_json(found, sender, place))
+        print(audit_json(figures.audit, sender, place))
     else:
-        audit_text(console(), found, sender, place)
+        audit_text(console(), figures, place)
+        if html:
+            say(console(), f"The page is written: {html}", "bold green")
+
+
+def page_of(figures: Figures, region: str) -> Iterator[bytes]:
+    """The page of an audit, piece by piece."""
+    from filters.report.page import Page, write_page  # noqa: PLC0415  (0.06 s that only a page should cost)
+
+    return write_page(Page(figures, region, __version__))
 
 
 def audit_sources(locations: list[str], way_in: Access, trust: list[str] | None, wanted: Policy) -> Audit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -15,7 +16,7 @@ from filters.cli import mailbox, undoing
 from filters.cli.options import Access, Region, Trust, check_region, console, policy, setup
 from filters.demo import AUTHSERV_ID, Sample, sample_mailbox
 from filters.limits import Limits
-from filters.report import Audit, audit_text, explain_text, opt_out_text, routes, say
+from filters.report import Audit, Figures, audit_text, explain_text, opt_out_text, routes, say
 from filters.sources import Passed, Wanted
 
 
@@ -68,7 +69,8 @@ def _show(out: Console, sample: Sample) -> None:
     way_in = Access(sample.password)
     say(out, f"A sample mailbox of {sample.mails} invented mails {sample.about}.")
     _prompt(out, f"unpitch audit {command}")
-    audit_text(out, mailbox.audit_sources([sample.location], way_in, trust, wanted), sender, "", brief=True)
+    found = mailbox.audit_sources([sample.location], way_in, trust, wanted)
+    audit_text(out, Figures(found, sender, datetime.now(UTC), zone=None), "", brief=True)
     with TemporaryDirectory(prefix="unpitch-demo-") as state:
         journal = Path(state) / "journal.sqlite3"
         _prompt(out, f"unpitch clean {command} --yes")
