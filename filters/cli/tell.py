@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import webbrowser
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +15,24 @@ from rich.console import Console
 
 from filters import senders
 from filters.cli import mailbox, undoing
-from filters.cli.options import Access, Region, Trust, check_region, console, policy, setup
+from filters.cli.options import Access, Region, Trust, check_region, console, policy, setup, warn
 from filters.demo import AUTHSERV_ID, Sample, sample_mailbox
+from filters.errors import UsageError
 from filters.limits import Limits
-from filters.report import Audit, Figures, audit_text, explain_text, opt_out_text, routes, say
+from filters.report import (
+    Audit,
+    Figures,
+    audit_text,
+    explain_text,
+    opt_out_json,
+    opt_out_markdown,
+    opt_out_text,
+    pages,
+    routes,
+    say,
+)
+from filters.safe_text import safe_text
+from filters.senders import OptOut
 from filters.sources import Passed, Wanted
 
 
@@ -46,12 +62,40 @@ def opt_out(
         str, typer.Argument(metavar="[CATEGORY]", help="One category; default: the promotional ones.")
     ] = "",
     region: Region = "",
+    output: Annotated[
+        str,
+        typer.Option(
+            "--format", metavar="text|markdown|json", help="Text for you, the others to keep or for programs."
+        ),
+    ] = "text",
+    open_pages: Annotated[
+        bool, typer.Option("--open", help="Offer to open today's settings pages in the browser, one by one.")
+    ] = False,
 ) -> None:
     """Tell how to opt out: today's route first, then former ones, each with its date and how sure it is."""
-    sender = senders.load()
+    if output not in ("text", "markdown", "json"):
+        raise UsageError(f"--format is text, markdown or json; not {safe_text(output)}.")
+    if open_pages and not sys.stdin.isatty():
+        raise UsageError("There is no terminal to ask on, and no page is opened unasked. Leave out --open.")
+    sender, place = senders.load(), check_region(region)
     if category:
-        routes(sender, category, region)  # there may be no such category
-    opt_out_text(console(), sender, [category] if category else sorted(sender.promotional), check_region(region))
+        routes(sender, category, place)  # there may be no such category
+    chosen = [category] if category else sorted(sender.promotional)
+    if output == "text":
+        opt_out_text(console(), sender, chosen, place)
+    else:
+        print({"json": opt_out_json, "markdown": opt_out_markdown}[output](sender, chosen, place))
+    if open_pages:
+        _open(pages(sender, chosen, place))
+
+
+def _open(found: list[OptOut]) -> None:
+    """Ask of each page, and open it. Its address comes from our own data; nothing is clicked there."""
+    if not found:
+        warn("There is no page to open for this.")
+    for route in found:
+        if typer.confirm(f"Open {route.url} ({route.title})?", err=True) and not webbrowser.open(route.url):
+            warn(f"No browser could be started. Open it yourself: {route.url}")
 
 
 def demo() -> None:

@@ -4,11 +4,12 @@ from filters.report.anonymous import without_names
 from filters.report.audit import Audit, Figures
 from filters.report.console import say, table_for
 from filters.report.explaining import explain_text
-from filters.report.records import audit_json, finding_json, route_json
-from filters.report.routes import opt_out_text, routes
+from filters.report.records import FORMATS, audit_json, finding_json
+from filters.report.routes import opt_out_json, opt_out_markdown, opt_out_text, pages, route_json, routes
 from filters.report.text import audit_text, headline, promotional_list
 
 __all__ = [
+    "FORMATS",
     "Audit",
     "Figures",
     "audit_json",
@@ -16,7 +17,10 @@ __all__ = [
     "explain_text",
     "finding_json",
     "headline",
+    "opt_out_json",
+    "opt_out_markdown",
     "opt_out_text",
+    "pages",
     "promotional_list",
     "route_json",
     "routes",

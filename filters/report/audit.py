@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cached_property
 
 from filters.senders import Sender
@@ -82,6 +82,8 @@ class Figures:
     sender: Sender
     now: datetime
     zone: tzinfo | None = UTC
+    opted_out: date | None = None
+    """When the user opted out, if that is to be looked at."""
 
     @cached_property
     def genuine(self) -> list[Finding]:
@@ -119,6 +121,11 @@ class Figures:
         return sorted((pair for pair in dates if pair[0] <= self.now + _AHEAD), key=lambda pair: pair[0])
 
     @property
+    def span(self) -> tuple[str, str] | None:
+        """First and last date."""
+        return (f"{self.dated[0][0]:%Y-%m-%d}", f"{self.dated[-1][0]:%Y-%m-%d}") if self.dated else None
+
+    @property
     def undated(self) -> int:
         """How many state no date, or one that lies ahead; they are in no timeline."""
         return len(self.genuine) - len(self.dated)
@@ -127,8 +134,8 @@ class Figures:
     def months(self) -> dict[str, Counter[str]]:
         """Month in UTC ("2016-04") to category to mails; months without mail are left out."""
         found: dict[str, Counter[str]] = {}
-        for date, finding in self.dated:
-            found.setdefault(f"{date:%Y-%m}", Counter())[finding.category] += 1
+        for when, finding in self.dated:
+            found.setdefault(f"{when:%Y-%m}", Counter())[finding.category] += 1
         return found
 
     def timeline(self, most: int) -> list[tuple[str, Counter[str]]]:
@@ -147,12 +154,12 @@ class Figures:
     @cached_property
     def weekdays(self) -> list[Counter[bool]]:
         """Monday to Sunday, in `zone`: mails, by whether they are promotional."""
-        return _by(7, ((date.astimezone(self.zone).weekday(), one.promotional) for date, one in self.dated))
+        return _by(7, ((when.astimezone(self.zone).weekday(), one.promotional) for when, one in self.dated))
 
     @cached_property
     def hours(self) -> list[Counter[bool]]:
         """0 to 23, in `zone`: mails, by whether they are promotional."""
-        return _by(24, ((date.astimezone(self.zone).hour, one.promotional) for date, one in self.dated))
+        return _by(24, ((when.astimezone(self.zone).hour, one.promotional) for when, one in self.dated))
 
     @cached_property
     def senders(self) -> Counter[str]:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from rich.console import Console
 
 from filters.errors import UsageError
 from filters.report.console import say
 from filters.safe_text import escaped, safe_text
-from filters.senders import OptOut, Sender
+from filters.senders import Advice, OptOut, Sender
+
+#: The topic of advice that is no help: what nobody can know.
+UNKNOWN = "unknown"
+#: Names the format of `opt-out --format json`; filters/opt_out.schema.json describes it.
+SCHEMA = "unpitch-opt-out-1"
+_WHERE = {"eu": " (EU and EEA)", "other": " (outside the EU)", "any": ""}
 
 
 def routes(sender: Sender, category: str, region: str) -> list[OptOut]:
@@ -23,6 +31,12 @@ def routes(sender: Sender, category: str, region: str) -> list[OptOut]:
         )
     both = [*sender.opt_outs(category, live=True), *sender.opt_outs(category, live=False)]
     return [route for route in both if region in ("", route.region) or route.region == "any"]
+
+
+def route_json(route: OptOut) -> dict[str, Any]:
+    """One opt-out route with the published names."""
+    names = ("category", "region", "title", "url", "live", "since", "until", "checked", "grade", "note")
+    return {name: getattr(route, name) for name in names} | {"steps": list(route.steps)}
 
 
 def opt_out_text(
@@ -45,15 +59,14 @@ def opt_out_text(
 
 def _advice(console: Console, sender: Sender) -> None:
     say(console, "What else helps, and what to expect", "bold")
-    for advice in sender.advice:
+    for advice in _told(sender):
         guess = " (a guess at what was meant)" if advice.grade == "D" else ""
         say(console, f"  {advice.text}{guess}{f' {advice.url}' if advice.url else ''}", safe=escaped)
 
 
 def _route(console: Console, route: OptOut) -> None:
-    where = {"eu": " (EU and EEA)", "other": " (outside the EU)", "any": ""}[route.region]
     when = "today" if route.live else f"{route.since or '?'} to {route.until or '?'}"
-    say(console, f"  {when}{where}: {route.title}")
+    say(console, f"  {when}{_WHERE[route.region]}: {route.title}")
     if route.steps:
         say(console, f"    {' > '.join(route.steps)}")
     if route.url:
@@ -74,3 +87,51 @@ def _eras(console: Console, sender: Sender) -> None:
             if era.promise:
                 say(console, f"    and promised: {era.promise}")
     console.print()
+
+
+def opt_out_json(sender: Sender, categories: Sequence[str], region: str) -> str:
+    """The routes of these categories, what the sender said at each time, and what else may be told, as one JSON object."""
+    eras = ("text_id", "since", "until", "product", "place", "targeting", "promise", "grade")
+    data = {
+        "schema": SCHEMA,
+        "routes": [route_json(route) for name in categories for route in routes(sender, name, region)],
+        "eras": [{name: getattr(era, name) for name in eras} for era in sender.eras.values()],
+        "advice": [{name: getattr(one, name) for name in ("topic", "text", "url", "grade")} for one in sender.advice],
+    }
+    return json.dumps(data, ensure_ascii=False, indent=1)
+
+
+def opt_out_markdown(sender: Sender, categories: Sequence[str], region: str) -> str:
+    """The same for a page of notes or a ticket."""
+    lines: list[str] = []
+    for name in categories:
+        lines += [f"## How to switch off: {sender.categories[name].title}", ""]
+        for route in routes(sender, name, region):
+            lines += [*_markdown(route), ""]
+    lines += ["## What else helps, and what to expect", ""]
+    lines += [f"- {one.text}{f' <{one.url}>' if one.url else ''}" for one in _told(sender)]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown(route: OptOut) -> list[str]:
+    when = "Today" if route.live else f"{route.since or '?'} to {route.until or '?'}"
+    lines = [f"### {when}{_WHERE[route.region]}: {route.title}", ""]
+    if route.steps:
+        lines += [" › ".join(route.steps), ""]
+    if route.url:
+        lines += [f"<{route.url}>" if route.live else f"`{route.url}` (no longer known to work)", ""]
+    return [*lines, f"{route.note} (newest evidence: {route.checked}, grade {route.grade})"]
+
+
+def pages(sender: Sender, categories: Sequence[str], region: str) -> list[OptOut]:
+    """Today's routes that have a page of their own to open, each page once."""
+    found: dict[str, OptOut] = {}
+    for name in categories:
+        for route in routes(sender, name, region):
+            if route.live and route.url:
+                found.setdefault(route.url, route)
+    return list(found.values())
+
+
+def _told(sender: Sender) -> list[Advice]:
+    return [one for one in sender.advice if one.topic != UNKNOWN]

@@ -19,6 +19,7 @@ from filters.report.charts import REST, Chart, bars, rows, stacked
 from filters.report.clues import quote_of, why
 from filters.report.promises import Checked, check
 from filters.report.routes import routes
+from filters.report.since import Aftermath, since_opt_out
 from filters.safe_text import safe_text
 from filters.senders import Advice, Era, OptOut
 from filters.sweep import Finding
@@ -64,12 +65,6 @@ class Page:
     def sources(self) -> list[str]:
         """What was looked at."""
         return [safe_text(name) for name in self.figures.audit.sources]
-
-    @cached_property
-    def span(self) -> tuple[str, str] | None:
-        """First and last date."""
-        dated = self.figures.dated
-        return (f"{dated[0][0]:%Y-%m-%d}", f"{dated[-1][0]:%Y-%m-%d}") if dated else None
 
     @property
     def kinds(self) -> list[Kind]:
@@ -224,6 +219,11 @@ class Page:
     def promises(self) -> list[Checked]:
         """Promises, held against the messages that make them."""
         return check(self.figures)
+
+    @property
+    def aftermath(self) -> Aftermath | None:
+        """What still arrives after an opt-out."""
+        return since_opt_out(self.figures, self.figures.opted_out) if self.figures.opted_out else None
 
     @property
     def reasons(self) -> list[tuple[str, int]]:
