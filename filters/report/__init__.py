@@ -3,7 +3,7 @@
 from filters.report.anonymous import without_names
 from filters.report.audit import Audit, Figures
 from filters.report.console import say, table_for
-from filters.report.explaining import explain_text
+from filters.report.explaining import explain_text, redacted_text
 from filters.report.records import FORMATS, audit_json, finding_json
 from filters.report.routes import opt_out_json, opt_out_markdown, opt_out_text, pages, route_json, routes
 from filters.report.text import audit_text, headline, promotional_list
@@ -22,6 +22,7 @@ __all__ = [
     "opt_out_text",
     "pages",
     "promotional_list",
+    "redacted_text",
     "route_json",
     "routes",
     "say",

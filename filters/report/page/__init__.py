@@ -17,11 +17,12 @@ from markupsafe import Markup
 from filters.report.audit import Figures, Kind, name_of
 from filters.report.charts import REST, Chart, bars, rows, stacked
 from filters.report.clues import quote_of, why
+from filters.report.explaining import Segment, lines, thresholds, verdict_of, what_would_change, where
 from filters.report.promises import Checked, check
 from filters.report.routes import routes
 from filters.report.since import Aftermath, since_opt_out
 from filters.safe_text import safe_text
-from filters.senders import Advice, Era, OptOut
+from filters.senders import Advice, Era, OptOut, Sender
 from filters.sweep import Finding
 
 #: Months that a timeline shows as such; a longer one has a column for each year.
@@ -260,15 +261,70 @@ class Page:
         ]
 
 
+@dataclass(frozen=True)
+class OneMail:
+    """What the page of one mail shows."""
+
+    finding: Finding
+    sender: Sender
+    version: str
+
+    @property
+    def title(self) -> str:
+        """Of the page."""
+        return "Why this mail was called " + verdict_of(self.finding)
+
+    @property
+    def category(self) -> str:
+        """What kind of mail it is."""
+        return self.sender.categories[self.finding.category].title
+
+    @property
+    def clues(self) -> list[tuple[int, str, str, str, float]]:
+        """Number, feature, part of the mail, words, weight."""
+        return [
+            (
+                number,
+                safe_text(clue["feature"]),
+                where(clue["feature"], self.sender),
+                safe_text(clue["quote"]),
+                clue["weight"],
+            )
+            for number, clue in enumerate(self.finding.evidence, 1)
+        ]
+
+    @property
+    def lines(self) -> Iterator[list[Segment]]:
+        """The text, cut where clues begin and end."""
+        return lines(self.finding)
+
+    @property
+    def threshold(self) -> str:
+        """From where on a mail is called promotional."""
+        return thresholds(self.finding.explanation or {})
+
+    @property
+    def change(self) -> str:
+        """What would have changed the verdict."""
+        return what_would_change(self.finding)
+
+
 def write_page(page: Page) -> Iterator[bytes]:
-    """The page, piece by piece, in UTF-8."""
+    """The page of an audit, piece by piece, in UTF-8."""
+    return _written("audit.html", page=page, figures=page.figures)
+
+
+def write_mail(mail: OneMail) -> Iterator[bytes]:
+    """The page of one mail."""
+    return _written("explain.html", mail=mail)
+
+
+def _written(name: str, **shown: object) -> Iterator[bytes]:
     here = files(__package__)
-    style, script = (here.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    template = _environment().get_template("audit.html")
+    style, script = (here.joinpath(one).read_text(encoding="utf-8") for one in ("page.css", "page.js"))
     policy = f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
     ours = [Markup(text) for text in (style, script)]  # noqa: S704 (files of this package)
-    pieces = template.generate(page=page, figures=page.figures, style=ours[0], script=ours[1], policy=policy)
-    for piece in pieces:
+    for piece in _environment().get_template(name).generate(policy=policy, style=ours[0], script=ours[1], **shown):
         yield piece.encode("utf-8")
 
 
