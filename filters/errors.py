@@ -16,7 +16,7 @@ EXIT_CODES: dict[int, str] = {
     69: "the server cannot be reached, does not allow it, or lacks what is needed (MOVE or UIDPLUS)",
     70: "a defect in unpitch",
     73: "the target folder cannot be created or used, or the mailbox is full",
-    74: "writing failed: disk full, or the state folder is read-only",
+    74: "writing failed: disk full, the state folder is read-only, or a report is there already",
     75: "another run is busy with this account; try again later",
     76: "the server answered something that cannot be understood, or broke off",
     77: "login refused, or the certificate is not trusted",

@@ -103,6 +103,13 @@ def test_all_messages_are_seen_once_and_in_order(lay: Lay, kind: str) -> None:
     assert len(set(places)) == len(places)
 
 
+def test_how_many_there_are_is_known_before_unless_they_come_through_a_pipe(lay: Lay, kind: str) -> None:
+    messages = [PLAIN] if kind in SINGLE else ALL
+    source = lay(messages).open(False)
+    assert source.total() == (0 if kind.startswith("stdin") else len(messages))
+    source.close()
+
+
 def test_a_place_bears_the_account_and_folder_of_its_source(lay: Lay) -> None:
     source = lay([PLAIN]).open(False)
     (mail,) = scan(source)

@@ -114,6 +114,10 @@ class Source(Protocol):
     copier: Copier | None
     """To finish what left a message in two places; None where that cannot be done, or never happens."""
 
+    def total(self) -> int:
+        """About how many messages `scan` goes through; 0 when nobody knows before."""
+        ...
+
     def scan(self, wanted: Wanted) -> Iterator[Mail | Passed | Unreadable]:
         """All messages of the folder, in its order."""
         ...

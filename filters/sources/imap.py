@@ -122,6 +122,7 @@ class ImapSource:
         except RejectedError as error:
             raise ServerError(f"The folder {safe_text(self.folder)} cannot be opened: {error}", 66) from None
         session.validity = self.uidvalidity = opened.uidvalidity
+        self._exists = opened.exists
         session.fickle = not opened.told
         self._batch = min(
             [_BATCH, *(int(one[13:]) for one in capabilities if re.fullmatch(r"MESSAGELIMIT=[1-9]\d{0,8}", one))]
@@ -152,6 +153,10 @@ class ImapSource:
         return ""
 
     # Reading
+
+    def total(self) -> int:
+        """Those that were there when the folder was opened."""
+        return self._exists
 
     def scan(self, wanted: Wanted) -> Iterator[Mail | Passed | Unreadable]:
         """Headers of all messages, bodies of candidates; in the order of their UIDs. New mail meanwhile is for the next scan."""

@@ -66,6 +66,10 @@ class Maildir:
 
     # Reading
 
+    def total(self) -> int:
+        """Those that are there now."""
+        return len(self._listed(self.folder))
+
     def scan(self, wanted: Wanted) -> Iterator[Mail | Passed | Unreadable]:
         """Messages in the order of their names, which begin with the time of delivery."""
         for key, path in self._listed(self.folder).items():
