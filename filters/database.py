@@ -15,7 +15,33 @@ from pathlib import Path
 
 from filters.errors import BusyError, InputError, NotFoundError, WriteError
 
-VERSION = 3
+VERSION = 4
+#: What version 3 added: mail that was judged and left where it was, what a person's own moves say of mail, and how folders were
+#: numbered when they were last looked through for such moves.
+_LESSONS = """
+CREATE TABLE seen (
+    account TEXT NOT NULL, identity TEXT NOT NULL, message_id TEXT NOT NULL, folder TEXT NOT NULL, category TEXT NOT NULL,
+    elsewhere INTEGER NOT NULL, ts TEXT NOT NULL, PRIMARY KEY (account, identity)
+);
+CREATE TABLE lesson (
+    account TEXT NOT NULL, identity TEXT NOT NULL, message_id TEXT NOT NULL, category TEXT NOT NULL,
+    label TEXT NOT NULL CHECK (label IN ('keep', 'promotional')), known TEXT NOT NULL CHECK (known IN ('keep', 'promotional')),
+    src TEXT NOT NULL, folder TEXT NOT NULL, run TEXT NOT NULL REFERENCES run, ts TEXT NOT NULL, learnt TEXT REFERENCES run,
+    PRIMARY KEY (account, identity)
+);
+CREATE TABLE mark (
+    account TEXT NOT NULL, folder TEXT NOT NULL, uidvalidity INTEGER NOT NULL, uidnext INTEGER NOT NULL,
+    PRIMARY KEY (account, folder)
+) WITHOUT ROWID;
+"""
+#: What version 4 added: how far folders were looked through, and what was received.
+_SCANS = """
+CREATE TABLE scan (
+    account TEXT NOT NULL, folder TEXT NOT NULL, uidvalidity INTEGER NOT NULL, uidnext INTEGER NOT NULL,
+    again TEXT NOT NULL, judged_by TEXT NOT NULL, ts TEXT NOT NULL, PRIMARY KEY (account, folder)
+) WITHOUT ROWID;
+CREATE TABLE traffic (account TEXT NOT NULL, ts TEXT NOT NULL, bytes INTEGER NOT NULL);
+"""
 _SCHEMA = """
 CREATE TABLE run (
     id TEXT PRIMARY KEY, account TEXT NOT NULL, command TEXT NOT NULL, pid INTEGER NOT NULL,
@@ -37,12 +63,14 @@ CREATE INDEX move_open ON move (account, src) WHERE state IN ('planned', 'sent',
 CREATE INDEX move_target ON move (account, dst, identity) WHERE state = 'done';
 CREATE TABLE kept (account TEXT NOT NULL, identity TEXT NOT NULL, ts TEXT NOT NULL, PRIMARY KEY (account, identity))
     WITHOUT ROWID;
-CREATE TABLE mark (
-    account TEXT NOT NULL, folder TEXT NOT NULL, uidvalidity INTEGER NOT NULL, uidnext INTEGER NOT NULL,
-    again TEXT NOT NULL, judged_by TEXT NOT NULL, ts TEXT NOT NULL, PRIMARY KEY (account, folder)
-) WITHOUT ROWID;
-CREATE TABLE traffic (account TEXT NOT NULL, ts TEXT NOT NULL, bytes INTEGER NOT NULL);
 """
+
+
+def _statements(script: str) -> tuple[str, ...]:
+    return tuple(script.split(";\n")[:-1])
+
+
+#: Those that a journal of any version has.
 _TABLES = {"run", "move", "kept"}
 #: What makes of each version the next one.
 _STEPS = {
@@ -50,12 +78,8 @@ _STEPS = {
         "ALTER TABLE run ADD COLUMN fault TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE move ADD COLUMN sender TEXT NOT NULL DEFAULT ''",
     ),
-    2: (
-        "CREATE TABLE mark (account TEXT NOT NULL, folder TEXT NOT NULL, uidvalidity INTEGER NOT NULL,"
-        " uidnext INTEGER NOT NULL, again TEXT NOT NULL, judged_by TEXT NOT NULL, ts TEXT NOT NULL,"
-        " PRIMARY KEY (account, folder)) WITHOUT ROWID",
-        "CREATE TABLE traffic (account TEXT NOT NULL, ts TEXT NOT NULL, bytes INTEGER NOT NULL)",
-    ),
+    2: _statements(_LESSONS),
+    3: _statements(_SCANS),
 }
 _BUSY_SECONDS = 5
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -186,7 +210,9 @@ def _bring_up(connection: sqlite3.Connection, path: Path) -> None:
     with transaction(connection):
         version = _version(connection, path)  # somebody else may have been faster
         steps = (
-            _SCHEMA.split(";\n")[:-1] if version == 0 else [one for at in range(version, VERSION) for one in _STEPS[at]]
+            _statements(_SCHEMA + _LESSONS + _SCANS)
+            if version == 0
+            else [one for at in range(version, VERSION) for one in _STEPS[at]]
         )
         for statement in steps:
             connection.execute(statement)
@@ -238,3 +264,13 @@ def _damaged(path: Path, why: str) -> DamagedError:
         f"The journal {path} is damaged ({why}). Restore it from a backup, or move it away: without it, moves made so far"
         " cannot be undone by unpitch."
     )
+
+
+def text(word: str) -> str:
+    """Text that the database takes: lone surrogates become question marks."""
+    return word.encode("utf-8", "replace").decode()
+
+
+def written(time: datetime) -> str:
+    """A time as the database has it: UTC, so that texts sort as times do."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds")

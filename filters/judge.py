@@ -17,10 +17,14 @@ from filters.model import Model
 from filters.normal_form import fold, normal, words
 from filters.safe_text import safe_text, unlinked
 from filters.senders import Sender
+from filters.wording import wording
 
 #: Clues that a verdict shows.
 CLUES = 8
 _QUOTE_WIDTH = 240
+#: Features that show that the data know how such mail is made. Marketing mail has no template; its address stands for one.
+_EXPLAINS = ("template_kind:", "footer:", "disclosure_", "notice_")
+_WITHOUT_TEMPLATE = frozenset({"marketing", "support"})
 _NOTICES = NOTICE.partition("_")[0] + "_"
 
 
@@ -33,6 +37,7 @@ class Verdict:
     `several`: the mail holds several messages, so that it cannot be advertising as a whole.
     `certain`: the category itself is as probable as the threshold demands.
     `known`: the address is one that the sender is known to send from; employees' addresses are not.
+    `explained`: a template or a wording that the data know stands in it; where not, the data may be out of date.
     """
 
     category: str
@@ -45,6 +50,7 @@ class Verdict:
     several: bool
     authenticity: Authenticity
     evidence: tuple[Evidence, ...]
+    explained: bool = True
 
     @property
     def unverified(self) -> bool:
@@ -99,6 +105,8 @@ def judge(message: Message, sender: Sender, model: Model, trusted: Sequence[Auth
         several=several,
         authenticity=authenticity,
         evidence=tuple(_evidence(name, weight, features) for name, weight in _strongest(clues)),
+        explained=any(name.startswith(_EXPLAINS) for name in features.named)
+        or (stream is not None and stream.kind in _WITHOUT_TEMPLATE),
     )
 
 
@@ -148,6 +156,7 @@ def worker(setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
             "subject": unlinked(message.subject),
             "seen_ids": [asdict(seen) for seen in seen_ids(message)] if verdict.unverified else [],
             "verdict": verdict.as_json(),
+            "wording": _wording(message, verdict, sender),
             "model_sha256": model.sha256,
             "spared": spared(message, never),
         }
@@ -163,3 +172,11 @@ def spared(message: Message, never: Sequence[str]) -> str:
     parts = (message.from_name, message.from_address, message.subject, message.text)
     there = " ".join(f" {' '.join(words(fold(normal(part))))} " for part in parts)
     return next((name for name in never if f" {' '.join(words(fold(normal(name))))} " in there), "")
+
+
+def _wording(message: Message, verdict: Verdict, sender: Sender) -> dict[str, Any] | None:
+    """The disclosure in an advertisement; nobody asks for it elsewhere."""
+    if not verdict.promotional:
+        return None
+    found = wording(message.text, verdict.category, sender)
+    return asdict(found) | {"quote": unlinked(found.quote)} if found else None

@@ -41,7 +41,12 @@ def normal(text: str) -> str:
 
 
 def fold(text: str) -> str:
-    """Lower case, character by character and of the same length: an offset in `fold(x)` is an offset in `x`."""
+    """Lower case, character by character and of the same length: an offset in `fold(x)` is an offset in `x`.
+
+    Turkish writes i with a dot and without, each in both cases, and `lower` cannot know the language: here all are "i".
+    """
+    if not text.isascii():
+        text = text.replace("İ", "i").replace("ı", "i")
     folded = text.lower()
     if len(folded) == len(text):
         return folded

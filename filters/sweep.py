@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +15,7 @@ from filters.journal import Candidate
 from filters.moving import BUSY
 from filters.senders import Sender
 from filters.sources import Mail, Passed, Source, Unreadable, Wanted
+from filters.wording import Wording
 from filters.workers import Failure, Workers
 
 #: How the reason begins for mail that nobody vouches for.
@@ -52,9 +53,15 @@ class Finding:
     """"move" or "keep"."""
     reason: str
     evidence: tuple[dict[str, Any], ...]
+    explained: bool
+    """Whether a template or a wording that the data know stands in it."""
+    wording: Wording | None
+    """The known disclosure that it carries."""
     candidate: Candidate = field(repr=False)
     later: bool = False
     """Kept for now only: it is too young, and a later run is to look at it again."""
+    explanation: dict[str, Any] | None = None
+    """What `filters.explanation` tells of it, when that was asked."""
 
 
 @dataclass(slots=True)
@@ -77,6 +84,8 @@ class Setup:
     """Worker processes; 0: one for each processor."""
     never: tuple[str, ...] = ()
     """Senders and companies whose mail is never moved."""
+    task: str = "filters.judge:worker"
+    """What a worker process does with each mail."""
 
     def as_json(self) -> dict[str, Any]:
         """The part that crosses to a worker."""
@@ -87,16 +96,23 @@ class Setup:
         }
 
 
-def sweep(source: Source, setup: Setup, policy: Policy, barred: Mapping[str, str], tally: Tally) -> Iterator[Finding]:
+def sweep(
+    source: Source,
+    setup: Setup,
+    policy: Policy,
+    barred: Mapping[str, str],
+    tally: Tally,
+    went_on: Callable[[], object] = int,
+) -> Iterator[Finding]:
     """Findings of a source in its order; everything else is counted in `tally`. Nothing is moved here.
 
-    `barred` holds the identities of mail that no run moves, and why.
+    `barred` holds the identities of mail that no run moves, and why. `went_on` is called whenever something has been looked at.
     """
     sender = setup.sender
     wanted = Wanted(sender.header_fields, lambda header_block: claims_to_be(header_block, sender))
     count = setup.workers or os.cpu_count() or 1
-    with Workers("filters.judge:worker", setup.as_json(), count) as workers:
-        for mail, result in workers.map(_mails(source, wanted, tally)):
+    with Workers(setup.task, setup.as_json(), count) as workers:
+        for mail, result in workers.map(_mails(source, wanted, tally, went_on)):
             if isinstance(result, Failure):
                 tally.unreadable.append(Unreadable(mail.place, result.reason))
             elif result["claims"]:
@@ -104,9 +120,10 @@ def sweep(source: Source, setup: Setup, policy: Policy, barred: Mapping[str, str
                 yield _finding(source, mail, result, setup, policy, barred)
 
 
-def _mails(source: Source, wanted: Wanted, tally: Tally) -> Iterator[tuple[Mail, bytes]]:
+def _mails(source: Source, wanted: Wanted, tally: Tally, went_on: Callable[[], object]) -> Iterator[tuple[Mail, bytes]]:
     for seen in source.scan(wanted):
         tally.messages += seen.count if isinstance(seen, Passed) else 1
+        went_on()
         if isinstance(seen, Unreadable):
             tally.unreadable.append(seen)
         elif isinstance(seen, Mail):
@@ -140,6 +157,8 @@ def _finding(
         action=action,
         reason=reason,
         evidence=tuple(verdict["evidence"]),
+        explained=verdict["explained"],
+        wording=_wording(result["wording"]),
         candidate=Candidate(
             mail.place,
             mail.identity,
@@ -151,6 +170,7 @@ def _finding(
             sender=result["from"],
         ),
         later=young,
+        explanation=result.get("explanation"),
     )
 
 
@@ -160,6 +180,10 @@ def too_young(date: str, older_than: datetime | None) -> bool:
         return False
     written = datetime.fromisoformat(date) if date else None
     return written is None or (written if written.tzinfo else written.replace(tzinfo=UTC)) > older_than
+
+
+def _wording(found: dict[str, Any] | None) -> Wording | None:
+    return Wording(found["text_id"], found["quote"], tuple(found["promises"])) if found else None
 
 
 def decide(

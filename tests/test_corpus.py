@@ -48,14 +48,15 @@ def index() -> dict[str, dict[str, str]]:
 def test_there_are_enough_mails_of_every_kind() -> None:
     counts = Counter(path.parent.name for path in TRAINING)
     assert set(counts) == set(SENDER.categories)
-    assert counts["partner_inmail"] >= 80
+    assert counts["partner_inmail"] >= 150
     assert min(counts.values()) >= 10
-    assert sum(counts.values()) >= 250
+    assert sum(counts.values()) >= 400
 
 
-def test_partner_inmail_comes_in_six_languages_and_all_years() -> None:
-    partner = [path.stem.split("-") for path in TRAINING if path.parent.name == "partner_inmail"]
-    assert len({parts[0] for parts in partner}) >= 6
+def test_partner_inmail_comes_in_ten_languages_and_all_years() -> None:
+    languages = Counter(path.stem[:2] for path in TRAINING if path.parent.name == "partner_inmail")
+    assert len(languages) >= 10
+    assert min(languages.values()) >= 10
     years = {int(path.stem.split("-")[1]) for path in TRAINING}
     assert (min(years), max(years)) == (2011, 2026)
 

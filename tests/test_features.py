@@ -91,3 +91,31 @@ def test_a_disclosure_is_found_in_every_carrier(carrier: str) -> None:
     named = features(CARRIERS[carrier]).named
     assert "disclosure_decisive:partner_inmail" in named
     assert "notice_telling_2" in named
+
+
+NOTICES = {
+    "pl": "Reklama. Wydawnictwo zapłaciło LinkedInowi za wyświetlenie tej wiadomości osobom z Pani branży; Pani nazwiska nie "
+    "przekazaliśmy. Najwyżej jedna na 45 dni.",
+    "sv": "Annonsören har betalat LinkedIn för att detta ska visas för medlemmar med ditt yrke. Ditt namn har inte lämnats ut.",
+    "tr": "TANITIM İLETİSİ. Bedeli yayınevi tarafından ödenmiştir ve mesleğinize göre seçilen üyelere gösterilir. Adınız "
+    "onlarla paylaşılmamıştır.",
+}
+
+
+@pytest.mark.parametrize("language", NOTICES)
+def test_a_notice_is_found_whatever_its_words_and_endings(language: str) -> None:
+    named = features(hostile.text_mail(NOTICES[language])).named
+    assert "notice_telling_2" in named
+    assert not [name for name in named if name.startswith("disclosure")]
+
+
+def test_a_label_above_and_the_reasons_below_are_one_notice() -> None:
+    letter = "We bake bread for a hundred villages and one lighthouse, and the boat takes it over when the sea lets it."
+    reasons = "Why you? Chosen by job title; your name was not shared with us. Rather not? Your settings have a switch."
+    named = features(hostile.text_mail(f"Sponsored\n{letter}\n{reasons}")).named
+    assert {"notice_paid", "notice_telling_2", "notice_way_out"} <= set(named)
+    assert named["notice_telling_2"].startswith("Why you")
+    assert "notice_paid" not in features(hostile.text_mail(f"{letter}\n{reasons}")).named
+    assert (
+        "notice_telling_1" not in features(hostile.text_mail(f"Sponsored\n{letter}\nRather not? Your settings.")).named
+    )

@@ -48,7 +48,7 @@ class Nights:
         self.seen = {name for name, _ in self.server.sessions()}
         account = Account("home", self.server.url(self.user, plain=True), ("INBOX",), self.preferences)
         full = bool(asked.pop("full", False))
-        way_in = Access(Config(Path(), (account,)), Preferences(**asked), lambda _: PASSWORD)  # type: ignore[arg-type]
+        way_in = Access(lambda _: PASSWORD, Preferences(**asked), Config(Path(), (account,)))  # type: ignore[arg-type]
         (location,) = way_in.locations(["home"])
         return cleaning._one(Console(quiet=True), way_in, location, dry_run=False, full=full, ask=None)
 
@@ -144,7 +144,7 @@ def test_another_numbering_looks_at_everything_again(nights: Nights, tmp_path: P
     nights.deliver(*map(mails.friend, range(5)))
     assert [nights.night().messages for _ in range(2)] == [5, 0]
     with closing(sqlite3.connect(tmp_path / "state" / "journal.sqlite3")) as connection, connection:
-        connection.execute("UPDATE mark SET uidvalidity = uidvalidity + 1")
+        connection.execute("UPDATE scan SET uidvalidity = uidvalidity + 1")
     assert nights.night().messages == 5
 
 
@@ -236,6 +236,6 @@ def test_the_journal_keeps_a_mark_by_folder_and_judge(nights: Nights, tmp_path: 
     with journal:
         (account,) = {run.account for run in journal.runs()}
         assert journal.mark(account, "INBOX", "somebody else") is None
-        (row,) = journal._rows("SELECT folder, uidnext, again, judged_by FROM mark")
+        (row,) = journal._rows("SELECT folder, uidnext, again, judged_by FROM scan")
         assert (row[0], row[1], json.loads(row[2])) == ("INBOX", 2, [])
         assert journal.mark(account, "INBOX", row[3])

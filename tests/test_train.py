@@ -17,6 +17,12 @@ ROOT = Path(__file__).parent.parent
 SENDER = senders.load()
 CORPUS = ROOT / "corpus" / SENDER.name
 SHIPPED = models.load(models.shipped(SENDER.name))
+#: Mistakes of the cross-validation that leaves one author out, as scripts/retrain writes them into the model: partner InMail missed,
+#: and wanted mail called promotional. These numbers may only go down. A new author whose mails raise them shows a gap in the
+#: vocabulary: close it in general terms, or say in models/README.md why it stays open.
+ACCEPTABLE_ERRORS = {"missed": 1, "false_positives": 0}
+#: The share that the first corpus had: 93 of 96. It may only rise.
+LEAST_RECALL = 0.9688
 
 
 @cache
@@ -41,18 +47,23 @@ def test_the_plain_arithmetic_equals_scikit_learns(tmp_path: Path) -> None:
     assert np.abs(plain - theirs).max() < 1e-9
 
 
-def test_unseen_authors_are_judged_well_enough() -> None:
-    """Leave one author out: recall of partner InMail at least 0.95, and no wanted mail is judged promotional."""
+def test_the_recorded_mistakes_only_become_fewer() -> None:
+    figures = SHIPPED.about["cross_validation"]
+    partner, wanted = figures["partner_inmail_recall"], figures["false_positives"]
+    assert partner["of"] - partner["hits"] <= ACCEPTABLE_ERRORS["missed"]
+    assert wanted["hits"] <= ACCEPTABLE_ERRORS["false_positives"]
+    assert partner["hits"] / partner["of"] >= LEAST_RECALL
+
+
+def test_the_recorded_mistakes_are_those_of_authors_unseen() -> None:
+    """Leave one author out, once more: what the model says of itself is true."""
     recipe = Recipe()
     judged = cross_validate(examples(), recipe)
-    partner = [one for one in judged if one.example.category == "partner_inmail"]
-    found = [one for one in partner if one.promotional(SENDER) >= recipe.threshold]
-    wanted = [one for one in judged if not SENDER.categories[one.example.category].promotional]
-    wrong = [one.example.path for one in wanted if one.promotional(SENDER) >= recipe.threshold]
-    assert wrong == []
-    assert len(found) >= 0.95 * len(partner), sorted(
-        {one.example.path for one in partner} - {f.example.path for f in found}
-    )
+    above = [one.example for one in judged if one.promotional(SENDER) >= recipe.threshold]
+    wrong = [one.path for one in above if not SENDER.categories[one.category].promotional]
+    figures = SHIPPED.about["cross_validation"]
+    assert len(wrong) == figures["false_positives"]["hits"], wrong
+    assert sum(one.category == "partner_inmail" for one in above) == figures["partner_inmail_recall"]["hits"]
 
 
 def test_the_model_file_is_small_and_rounded() -> None:

@@ -16,9 +16,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from filters import monitoring, moving, senders
+from filters import corrections, monitoring, moving, senders
 from filters.cli.ending import ENDING
-from filters.cli.mailbox import gather, place_name
+from filters.cli.mailbox import candidates, gather, gather_by_journal, hold_back, place_name, unverified
 from filters.cli.options import (
     Access,
     CaFile,
@@ -42,8 +42,9 @@ from filters.cli.options import (
     warn,
 )
 from filters.errors import FiltersError, LimitError, RefusedError, UsageError
-from filters.journal import OPEN, Journal, barred_in, numbers
+from filters.journal import OPEN, Journal, numbers
 from filters.journal import Move as MoveRow
+from filters.learning import never_taught, teachable
 from filters.limits import DAYS, MAX_MOVES, Limits
 from filters.monitoring import Done
 from filters.report import Audit, headline, opt_out_text, promotional_list, say
@@ -208,7 +209,7 @@ def _cost(done: Done) -> str:
 
 def dry_run_one(out: Console, source: Source, terms: Terms) -> None:
     """Sweep one source that was opened without leave to change anything, and show what would be moved."""
-    found = gather(source, terms.setup, terms.policy, barred_in(journal_path(), source.account), Audit())
+    found = gather_by_journal(source, terms.setup, terms.policy, Audit(), _plain(terms.to))
     _show(out, found, terms.setup)
     say(out, f"Dry run: {len(found.to_move)} would be moved to {terms.to}; nothing was changed.", "bold")
 
@@ -236,6 +237,7 @@ def clean_one(
         _settled(out, moving.reconcile_all(way_in.open_at(source.account), journal, source.account))
         with _counted(source, journal, terms, now, done):
             found = gather(source, terms.setup, terms.policy, journal.barred(source.account), Audit())
+            _notice(out, source, journal, run, terms.setup, found, _plain(terms.to))
             why = _cleaned(out, source, terms, journal, run, found, ask, done)
         if source.extent.stopped and not ask:
             why = why or f"{_used_up(terms)} The rest is for the next run."
@@ -329,6 +331,11 @@ def _remember(source: Source, terms: Terms, journal: Journal, found: Audit, outc
         journal.set_mark(source.account, source.folder, terms.judged_by, mark)
 
 
+def _plain(to: str) -> str:
+    """The name of the target folder, where it is one; "" for many."""
+    return "" if "{" in to else to
+
+
 def _moving(source: Source, journal: Journal, run: str, chosen: list[Finding], to: str) -> moving.Outcome:
     """Move each to its own folder, where the name of that holds placeholders."""
     outcome = moving.Outcome()
@@ -337,9 +344,34 @@ def _moving(source: Source, journal: Journal, run: str, chosen: list[Finding], t
         year = one.date[:4] if one.date[:4].isdecimal() else "undated"
         name = to.replace("{category}", one.category).replace("{year}", year)
         folders.setdefault(name, []).append(one.candidate)
-    for name, candidates in folders.items():
-        outcome += moving.move(source, journal, run, candidates, name, ENDING.hold)
+    for name, group in folders.items():
+        outcome += moving.move(source, journal, run, group, name, ENDING.hold)
     return outcome
+
+
+def _notice(out: Console, source: Source, journal: Journal, run: str, how: Setup, found: Audit, to: str) -> None:
+    """See which mail somebody moved since the last run, remember it, and say so in a line. What lies in the folder is known only of a
+    run that looked through all of it."""
+    whole = source.extent.begin is None and not source.extent.stopped
+    noticed = corrections.notice(source, journal, candidates(found, source), to, whole=whole)
+    hold_back(found, noticed)
+    doubtful = unverified(found)
+    noticed = noticed.without(doubtful)
+    left = [one for one in found.findings if one.action == "keep" and not one.promotional]
+    taught = [one.candidate for one in left if one.candidate.identity not in doubtful]
+    corrections.remember(journal, source.account, run, noticed, taught)
+    known = journal.lessons.of(source.account)
+    if count := len(teachable(known, how)):
+        say(
+            out,
+            f"{count:,} correction{'' if count == 1 else 's'} seen; `unpitch learn` learns from {'it' if count == 1 else 'them'}.",
+        )
+    for one in never_taught(noticed.corrections, how):
+        say(
+            out,
+            f"{how.sender.categories[one.category].title} mail was put into {one.folder}: <{one.message_id}>. Nothing is learnt from that.",
+            "yellow",
+        )
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from filters import config, senders, setup
-from filters.cli.mailbox import gather
+from filters.cli.mailbox import gather_by_journal
 from filters.cli.options import (
     Access,
     CaFile,
@@ -26,16 +26,14 @@ from filters.cli.options import (
     Trust,
     access,
     console,
-    journal_path,
 )
 from filters.config import Account, Config
 from filters.credentials import password_for, to_keyring
 from filters.errors import LoginError, UsageError
-from filters.journal import barred_in
 from filters.preferences import Preferences
 from filters.presets import Preset, preset_for
 from filters.receivers import pinned_for
-from filters.report import Audit, audit_text, say
+from filters.report import Audit, Figures, audit_text, say
 from filters.safe_text import safe_text
 from filters.sources.describing import Description
 from filters.sources.location import SCHEMES, parse_url
@@ -89,7 +87,7 @@ def init(
     if location.lower().startswith(SCHEMES):
         _advise(out, preset, wanted)
         password = _password(way_in, location, wanted, ask)
-        login = Access(Config(Path()), wanted, password)
+        login = Access(password, wanted)
         found = login.describe(location, _NEWEST)
         wanted = replace(wanted, trust_authserv=_trusted(out, location, wanted, found, ask))
         wanted = replace(wanted, keyring=_kept(out, location, wanted, password, ask))
@@ -202,11 +200,11 @@ def _kept(out: Console, location: str, wanted: Preferences, password: Callable[[
 
 def _first_look(out: Console, account: Account, password: Callable[[str], str] | None) -> None:
     """An audit of the last days."""
-    found, sender = Audit(), senders.load()
-    way_in = Access(Config(Path(), (account,)), Preferences(), password)
+    found = Audit()
+    way_in = Access(password, Preferences(), Config(Path(), (account,)))
     for location in account.locations():
         with closing(way_in.open(location, changes=False)) as source:
             source.extent.since = (datetime.now(UTC) - timedelta(days=_DAYS)).date()
             terms = way_in.terms(location, source)
-            gather(source, terms.setup, terms.policy, barred_in(journal_path(), source.account), found)
-    audit_text(out, found, sender, account.preferences.region or "", brief=True)
+            gather_by_journal(source, terms.setup, terms.policy, found)
+    audit_text(out, Figures(found, senders.load(), datetime.now(UTC)), account.preferences.region or "", brief=True)

@@ -7,13 +7,13 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from filters import __version__, config, model, senders
 from filters.authenticity import Authserv, parse_trust, pinned_for
@@ -25,6 +25,7 @@ from filters.errors import InputError, UsageError
 from filters.journal import Journal, open_journal
 from filters.limits import MAX_MOVES, Limits
 from filters.preferences import USUAL, Preferences, checked_categories, checked_never, checked_target
+from filters.registry import Registry
 from filters.safe_text import safe_text
 from filters.senders import Sender
 from filters.sources import Source
@@ -145,9 +146,9 @@ class Access:
     """How to get in, and what is wanted there: `asked` by options, which take precedence over the configuration. `password` gets the
     printable account, and is called only when a server asks; None: as the configuration says."""
 
-    config: Config
-    asked: Preferences = Preferences()  # noqa: RUF009 (frozen)
     password: Callable[[str], str] | None = None
+    asked: Preferences = Preferences()  # noqa: RUF009 (frozen)
+    config: Config = Config(Path())  # noqa: RUF009 (frozen)
 
     def locations(self, sources: Iterable[str]) -> list[str]:
         """Where the mail is: an account's name stands for its folders, everything else for itself."""
@@ -246,7 +247,12 @@ def setup(source: Source, trust: Sequence[str] | None, workers: int = 0, never: 
     sender = senders.load()
     named: tuple[Authserv, ...] = tuple(parse_trust(one) for one in trust or ())
     trusted = named or (pinned_for(source.host) if source.host else ())
-    return Setup(sender, str(model.shipped(sender.name)), trusted, workers, never)
+    return Setup(sender, str(model_registry().active()), trusted, workers, never)
+
+
+def model_registry() -> Registry:
+    """The models of this person, beside the one that comes with unpitch."""
+    return Registry(config.state_folder() / "models", model.shipped(senders.load().name))
 
 
 def journal_path() -> Path:
@@ -313,7 +319,7 @@ def access(
         oauth_token_command=words_of(oauth_token_command) if oauth_token_command else None,
         ca_file=ca_file,
     )
-    return Access(config.load(config.config_path()), asked)
+    return Access(None, asked, config.load(config.config_path()))
 
 
 def console() -> Console:
@@ -328,13 +334,23 @@ def check_region(region: str | None) -> str:
     return region or ""
 
 
+def check_day(text: str) -> date | None:
+    """A day as people write it to programs (2026-11-03), or UsageError; None for none."""
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise UsageError(f"{safe_text(text)} is no date; write it like 2026-11-03.") from None
+
+
 def progress() -> Progress:
-    """A line on stderr that says how far a sweep is; silent when stderr is no terminal."""
+    """A line on stderr that says how far a sweep is, how fast, and how long it still takes; silent when stderr is no terminal."""
     quiet = not sys.stderr.isatty()
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        TimeElapsedColumn(),
+        BarColumn(20),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(elapsed_when_finished=True),
         console=Console(stderr=True),
         transient=True,
         disable=quiet,

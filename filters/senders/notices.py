@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from filters.normal_form import fold, normal, words
@@ -15,6 +15,8 @@ from filters.senders.entries import Statement
 PAID = "paid"
 #: The kinds that tell how readers were chosen and what the payer gets. How to stop and whose policy applies stand in all mail.
 TELLING = frozenset({"kept", "limit", "shown", "why"})
+#: The kinds that all mail has.
+WAY_OUT = frozenset({"stop", "terms"})
 #: Words between two statements of one notice: about a sentence.
 APART = 18
 #: Words that may stand between two words of a pattern.
@@ -86,13 +88,23 @@ def find_notice(
 ) -> Notice | None:
     """The passage with most telling kinds of statement, one of its kinds being `PAID`; None when it is nowhere stated that
     somebody pays. `masked` words (a footer's, a quotation's) state nothing; `begins_line` tells it of the word at a place."""
-    best: Notice | None = None
-    for passage in _passages(sorted(hit for hit in _hits(cut, known, begins_line) if not masked[hit[0]])):
-        kinds = frozenset(kind for _, _, kind in passage)
-        notice = Notice(passage[0][0], max(last for _, last, _ in passage), kinds)
-        if PAID in kinds and (best is None or (notice.telling, len(kinds)) > (best.telling, len(best.kinds))):
-            best = notice
-    return best
+    passages = list(_passages(sorted(hit for hit in _hits(cut, known, begins_line) if not masked[hit[0]])))
+    notices = [_notice(passage) for passage in passages]
+    paid = [notice for notice in notices if PAID in notice.kinds]
+    best = max(paid, key=_strength, default=None)
+    if best is None or best.telling:
+        return best
+    # "Sponsored" alone above the letter, and the reasons below it: the two are one notice
+    rest = max((one for one in notices if one.telling > 1 and one.kinds & WAY_OUT), key=_strength, default=None)
+    return replace(rest, kinds=rest.kinds | best.kinds) if rest else best
+
+
+def _notice(passage: Sequence[Hit]) -> Notice:
+    return Notice(passage[0][0], max(last for _, last, _ in passage), frozenset(kind for _, _, kind in passage))
+
+
+def _strength(notice: Notice) -> tuple[int, int]:
+    return notice.telling, len(notice.kinds)
 
 
 def _passages(hits: Sequence[Hit]) -> Iterator[list[Hit]]:
