@@ -14,7 +14,18 @@ from typing import Any, NoReturn, TextIO, cast
 import typer
 
 from filters import __version__
-from filters.cli import accounts, cleaning, configuration, initial, learning, mailbox, tell, training, undoing
+from filters.cli import (
+    accounts,
+    cleaning,
+    configuration,
+    initial,
+    learning,
+    mailbox,
+    scheduling,
+    tell,
+    training,
+    undoing,
+)
 from filters.cli.ending import ENDING, SIGTERM_CODE
 from filters.errors import FiltersError, WriteError
 from filters.safe_text import safe_text
@@ -42,6 +53,7 @@ learning.add_to(app)
 tell.add_to(app)
 configuration.add_to(app)
 initial.add_to(app)
+scheduling.add_to(app)
 accounts.add_to(app)
 
 
