@@ -113,7 +113,7 @@ class Registry:
     def _history(self) -> list[str]:
         try:
             text = (self.folder / _IN_USE).read_text(encoding="ascii", errors="replace")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             text = ""
         except OSError as error:
             raise NotFoundError(f"{self.folder / _IN_USE} cannot be read: {error.strerror}.") from error
