@@ -176,10 +176,13 @@ def _went(source: Source, rows: Sequence[Move], found: Sequence[Place]) -> list[
 
 
 def _finish(source: Source, journal: Journal, rows: Sequence[Move]) -> None:
-    """Remove the originals of messages that were copied, after a look at both; and never without a good copy."""
+    """Remove the originals of messages that were copied, after a look at both; and never without a good copy. A copy that cannot be
+    read just now may be good: that row stays open."""
     rows = _there_now(source, journal, _here_now(source, journal, rows))
     here = source.look([row.place for row in rows])
     there = source.look([row.moved_to for row in rows if row.moved_to])
+    unsure = [row for row in rows if row.moved_to and there.get(row.moved_to, _NOTHING).identity == _UNREADABLE]
+    rows = [row for row in rows if row not in unsure]
     good = {row.id for row in rows if row.moved_to and _is(row, there.get(row.moved_to))}
     stay = [row for row in rows if _is(row, here.get(row.place))]
     copier = source.copier
@@ -187,7 +190,7 @@ def _finish(source: Source, journal: Journal, rows: Sequence[Move]) -> None:
         journal.record([Change(row.id, "doubt", _TWICE.format(row.folder), row.moved_to) for row in stay])
         return
     lost = [row for row in stay if row.id not in good]
-    marked = [row.place for row in lost if row.state == "removing"]
+    marked = [row.place for row in lost + unsure if row.state == "removing" and row.place in here]
     if marked:
         copier.restore(marked)
     journal.record([_without_copy(row) for row in lost])

@@ -207,10 +207,11 @@ class ImapSource:
                     self._seen[uid] = _Seen(message_id_of(mail.raw), mail.size, mail.identity)
                 yield mail
 
-    def _read(self, raw: str, uids: Sequence[int], items: str) -> dict[int, Fetched | str]:
+    def _read(self, raw: str, uids: Sequence[int], items: str, *, sure: bool = False) -> dict[int, Fetched | str]:
         """FETCH, by halves where it fails, so that one bad message costs only itself (IC5, IC10, N19).
 
-        A string says why that message cannot be read; a message that is gone is left out.
+        A string says why that message cannot be read; a message that is gone is left out. With `sure`, a connection that breaks at one
+        message is an error: it need not be the message's fault.
         """
         if not uids:
             return {}
@@ -226,9 +227,11 @@ class ImapSource:
                     raise
                 self._session.failed(error)
             if len(uids) == 1:
+                if sure and isinstance(error, BrokenOffError):
+                    raise
                 return {uids[0]: str(error)}
             half = len(uids) // 2
-            found = self._read(raw, uids[:half], items) | self._read(raw, uids[half:], items)
+            found = self._read(raw, uids[:half], items, sure=sure) | self._read(raw, uids[half:], items, sure=sure)
         return {uid: found[uid] for uid in uids if uid in found}
 
     def look(self, places: Sequence[Place]) -> Mapping[Place, Look]:
@@ -258,7 +261,8 @@ class ImapSource:
         }
 
     def find(self, folder: str, sought: Mapping[str, str], since: Target | None = None) -> Mapping[str, list[Place]]:
-        """Looks at all messages where they are few; else asks the server for each Message-ID."""
+        """Looks at all messages where they are few; else asks the server for each Message-ID. What cannot be read because the connection
+        breaks could be what is sought: that is an error, and not taken for "not there"."""
         opened = self._entered(folder)
         first = since.uidnext if since and opened and since.uidvalidity == opened.uidvalidity else 1
         last = opened.uidnext - 1 if opened else 0
@@ -272,7 +276,7 @@ class ImapSource:
                 uids = self._search(opened.raw, first, last)
         found: dict[str, list[Place]] = {}
         for batch in batches(uids, self._batch):
-            for uid, head in self._heads(opened.raw, batch).items():
+            for uid, head in self._heads(opened.raw, batch, sure=True).items():
                 if isinstance(head, Fetched) and (identity := _identity(head)) and identity in sought:
                     found.setdefault(identity, []).append(self._place(folder, opened.uidvalidity, uid))
         return found
@@ -289,9 +293,10 @@ class ImapSource:
     def _search(self, raw: str, first: int, last: int, message_id: str = "") -> list[int]:
         return self._session.ask(raw, partial(GuardedClient.search, first=first, last=last, message_id=message_id))
 
-    def _heads(self, raw: str, uids: Sequence[int]) -> dict[int, Fetched | str]:
+    def _heads(self, raw: str, uids: Sequence[int], *, sure: bool = False) -> dict[int, Fetched | str]:
         """Flags, size and what the identity is made of."""
-        return self._read(raw, uids, f"UID FLAGS RFC822.SIZE BODY.PEEK[HEADER]<0.{HEADER_CAP + 4}>{self._ids}")
+        items = f"UID FLAGS RFC822.SIZE BODY.PEEK[HEADER]<0.{HEADER_CAP + 4}>{self._ids}"
+        return self._read(raw, uids, items, sure=sure)
 
     def _entered(self, folder: str, how: Callable[[Session, str], Opened] = Session.enter) -> Opened | None:
         """Open a folder anew; None when there is none of that name (any more)."""

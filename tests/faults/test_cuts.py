@@ -52,6 +52,20 @@ def test_two_cuts_cost_nothing(stage: Stage, seed: int) -> None:
     _nothing_found(tally)
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_look_that_breaks_off_twice_proves_nothing(strategy: str) -> None:
+    """One message alone is asked for by itself: a connection that broke at it once, and again at once after that, and then is refused
+    must not be taken for a message that cannot be read, and its copy not for one that is not there."""
+    if reason := trial.missing(strategy):
+        pytest.skip(reason)
+    tally = Tally()
+    with Stage(strategy, alone=True) as stage:
+        for after in range(stage.sizes["clean"][IN] // 2, stage.sizes["clean"][IN], 60):
+            tally.add(stage.trial("clean", [Cut(IN, after), Cut(OUT, 103, refuse=True)]))
+    _nothing_found(tally)
+
+
 # The checker itself, which must be able to find something: these run with all other tests.
 
 

@@ -103,14 +103,13 @@ class Mailbox:
         prefix = self.server.prefix
         return folder if folder == "INBOX" or folder.startswith(prefix) else prefix + folder
 
-    def fill(self) -> None:
-        """Three to move, one of them twice as long; a friend's; and one that another client has marked as deleted."""
+    def fill(self, *, alone: bool = False) -> None:
+        """Three to move, or one alone; a friend's; and one that another client has marked as deleted."""
         for raw, flags in (
             (wanted(1), "S"),
             (message(8, wanted=False), "FS"),
-            (wanted(2), ""),
             (message(9, wanted=False), "ST"),
-            (wanted(3), "S"),
+            *(() if alone else ((wanted(2), ""), (wanted(3), "S"))),
         ):
             self.server.deliver(self.user, raw, flags=flags)
         checker.look(self.server, self.user)  # gives them their numbers
@@ -173,8 +172,8 @@ def _copy(source: Path, target: Path) -> None:
 class Stage:
     """A server of one strategy with one mailbox on it, for any number of trials."""
 
-    def __init__(self, strategy: str) -> None:
-        self.strategy = strategy
+    def __init__(self, strategy: str, *, alone: bool = False) -> None:
+        self.strategy, self._alone = strategy, alone
         self._seen: tuple[int, list[Message]] | None = None
 
     def __enter__(self) -> Stage:
@@ -182,7 +181,7 @@ class Stage:
             server = stack.enter_context(start(self.strategy))  # type: ignore[attr-defined]
             self.proxy = stack.enter_context(Proxy(server.plain_port))
             self.box = Mailbox(server, self.proxy)
-            self.box.fill()
+            self.box.fill(alone=self._alone)
             self.before = self.box.look()
             self.box.save("clean")
             self.sizes: dict[str, dict[str, int]] = {}
