@@ -15,7 +15,25 @@ from pathlib import Path
 
 from filters.errors import BusyError, InputError, NotFoundError, WriteError
 
-VERSION = 2
+VERSION = 3
+#: What version 3 added: mail that was judged and left where it was, what a person's own moves say of mail, and how folders were
+#: numbered when they were last looked through for such moves.
+_LESSONS = """
+CREATE TABLE seen (
+    account TEXT NOT NULL, identity TEXT NOT NULL, message_id TEXT NOT NULL, folder TEXT NOT NULL, category TEXT NOT NULL,
+    elsewhere INTEGER NOT NULL, ts TEXT NOT NULL, PRIMARY KEY (account, identity)
+);
+CREATE TABLE lesson (
+    account TEXT NOT NULL, identity TEXT NOT NULL, message_id TEXT NOT NULL, category TEXT NOT NULL,
+    label TEXT NOT NULL CHECK (label IN ('keep', 'promotional')), known TEXT NOT NULL CHECK (known IN ('keep', 'promotional')),
+    src TEXT NOT NULL, folder TEXT NOT NULL, run TEXT NOT NULL REFERENCES run, ts TEXT NOT NULL, learnt TEXT REFERENCES run,
+    PRIMARY KEY (account, identity)
+);
+CREATE TABLE mark (
+    account TEXT NOT NULL, folder TEXT NOT NULL, uidvalidity INTEGER NOT NULL, uidnext INTEGER NOT NULL,
+    PRIMARY KEY (account, folder)
+) WITHOUT ROWID;
+"""
 _SCHEMA = """
 CREATE TABLE run (
     id TEXT PRIMARY KEY, account TEXT NOT NULL, command TEXT NOT NULL, pid INTEGER NOT NULL,
@@ -38,6 +56,13 @@ CREATE INDEX move_target ON move (account, dst, identity) WHERE state = 'done';
 CREATE TABLE kept (account TEXT NOT NULL, identity TEXT NOT NULL, ts TEXT NOT NULL, PRIMARY KEY (account, identity))
     WITHOUT ROWID;
 """
+
+
+def _statements(script: str) -> tuple[str, ...]:
+    return tuple(script.split(";\n")[:-1])
+
+
+#: Those that a journal of any version has.
 _TABLES = {"run", "move", "kept"}
 #: What makes of each version the next one.
 _STEPS = {
@@ -45,6 +70,7 @@ _STEPS = {
         "ALTER TABLE run ADD COLUMN fault TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE move ADD COLUMN sender TEXT NOT NULL DEFAULT ''",
     ),
+    2: _statements(_LESSONS),
 }
 _BUSY_SECONDS = 5
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -175,7 +201,9 @@ def _bring_up(connection: sqlite3.Connection, path: Path) -> None:
     with transaction(connection):
         version = _version(connection, path)  # somebody else may have been faster
         steps = (
-            _SCHEMA.split(";\n")[:-1] if version == 0 else [one for at in range(version, VERSION) for one in _STEPS[at]]
+            _statements(_SCHEMA + _LESSONS)
+            if version == 0
+            else [one for at in range(version, VERSION) for one in _STEPS[at]]
         )
         for statement in steps:
             connection.execute(statement)
@@ -227,3 +255,13 @@ def _damaged(path: Path, why: str) -> DamagedError:
         f"The journal {path} is damaged ({why}). Restore it from a backup, or move it away: without it, moves made so far"
         " cannot be undone by unpitch."
     )
+
+
+def text(word: str) -> str:
+    """Text that the database takes: lone surrogates become question marks."""
+    return word.encode("utf-8", "replace").decode()
+
+
+def written(time: datetime) -> str:
+    """A time as the database has it: UTC, so that texts sort as times do."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds")

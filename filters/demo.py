@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from filters.errors import ServerError
+from filters.model import corpus_folder
 
 #: The receiver that stamped the sample mails, as a mail provider stamps real ones.
 AUTHSERV_ID = "mx.example.net"
@@ -37,8 +38,7 @@ class Sample:
 
 def sample_mails() -> list[bytes]:
     """The mails of corpus/demo.txt, from the installed package or beside it in a checkout."""
-    here = Path(__file__).parent
-    corpus = here / "corpus" if (here / "corpus").is_dir() else here.parent / "corpus"
+    corpus = corpus_folder()
     names = (corpus / "demo.txt").read_text(encoding="utf-8").splitlines()
     return [(corpus / name).read_bytes() for name in names if name and not name.startswith("#")]
 

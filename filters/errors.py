@@ -16,11 +16,11 @@ EXIT_CODES: dict[int, str] = {
     69: "the server cannot be reached, does not allow it, or lacks what is needed (MOVE or UIDPLUS)",
     70: "a defect in unpitch",
     73: "the target folder cannot be created or used, or the mailbox is full",
-    74: "writing failed: disk full, or the state folder is read-only",
+    74: "writing failed: disk full, the state folder is read-only, or a report is there already",
     75: "another run is busy with this account; try again later",
     76: "the server answered something that cannot be understood, or broke off",
     77: "login refused, or the certificate is not trusted",
-    78: "a limit stopped moves; the output says which, and how to lift it",
+    78: "a limit stopped moves, or a new model is kept but not in use; the output says why, and how to lift it",
     130: "stopped by Ctrl-C; what was moved so far is in the journal",
     143: "stopped by SIGTERM; what was moved so far is in the journal",
 }
@@ -101,7 +101,7 @@ class TargetError(FiltersError):
 
 
 class LimitError(FiltersError):
-    """A limit on what one run may move stopped moves that nobody could be asked about."""
+    """A limit on what one run may move stopped moves that nobody could be asked about; or a new model did not pass the gate."""
 
     exit_code = 78
 

@@ -70,8 +70,7 @@ def read(message: Message, sender: Sender, templates: tuple[str, ...], *, signed
     Not `signed`: the receiver says that the mail is genuine, but not by a signature (SPF alone). Then class and template prove
     nothing, and do not count.
     """
-    lines = _URL.sub(" ", f"{normal(message.subject)}\n{message.text}").split("\n")
-    text = "\n".join(dict.fromkeys(lines))  # text and HTML mostly say the same: once is enough
+    text = visible(message)
     folded = fold(text)
     cut = words(folded)[:WORD_CAP]
     places = cache(lambda: spans(folded)[:WORD_CAP])
@@ -82,6 +81,12 @@ def read(message: Message, sender: Sender, templates: tuple[str, ...], *, signed
         for feature, quote in function(reading):
             named.setdefault(feature, quote)
     return Features(named, word_features(message, cut, sender.ignored))
+
+
+def visible(message: Message) -> str:
+    """Subject and text without links, each line once: text and HTML mostly say the same."""
+    lines = _URL.sub(" ", f"{normal(message.subject)}\n{message.text}").split("\n")
+    return "\n".join(dict.fromkeys(lines))
 
 
 def templates_of(message: Message, sender: Sender) -> tuple[str, ...]:

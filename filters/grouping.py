@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
-
-import numpy as np
+from typing import Any
 
 from filters.message import Message
 from filters.normal_form import fold, words
@@ -25,7 +25,6 @@ ALIKE = 0.75
 _BUCKET_CAP = 50
 #: Words that a message must have for its likeness to mean something.
 _FEWEST_WORDS = 8
-_PRIME = (1 << 61) - 1
 _NUMBER = re.compile(r"\d+")
 _REPLY = re.compile(r"^(?:(?:re|fw|fwd|aw|wg|sv|vs|antw|odp|ynt|tr|rv|r|i)\s*(?:\[\d+\])?:\s*)+", re.IGNORECASE)
 _ID = re.compile(r"<([^<>\s]{3,250})>")
@@ -63,8 +62,11 @@ def minhash(vocabulary: Collection[str]) -> tuple[int, ...]:
     """The signature of a set of words: equal places of two signatures are as frequent as words that the sets share."""
     if len(vocabulary) < _FEWEST_WORDS:
         return ()
+    import numpy as np  # noqa: PLC0415  (heavy, and of no use to judging)
+
     values = np.array([_hash(word) for word in vocabulary], dtype=np.uint64)
-    mixed = values[:, None] * _FACTORS[None, :] + _SHIFTS[None, :]  # multiply-shift, modulo 2**64
+    factors, shifts = _multiply_shift()
+    mixed = values[:, None] * factors[None, :] + shifts[None, :]  # modulo 2**64
     return tuple((mixed >> np.uint64(32)).min(axis=0).tolist())
 
 
@@ -72,9 +74,14 @@ def _hash(word: str) -> int:
     return int.from_bytes(blake2b(word.encode("utf-8", "replace"), digest_size=8).digest(), "little")
 
 
-_DICE = np.random.default_rng(20261127)
-_FACTORS = _DICE.integers(0, 2**63, _BANDS * _ROWS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-_SHIFTS = _DICE.integers(0, 2**63, _BANDS * _ROWS, dtype=np.uint64)
+@cache
+def _multiply_shift() -> tuple[Any, Any]:
+    """Odd factors and shifts of the hash functions (Dietzfelbinger 1997); the same in every process."""
+    import numpy as np  # noqa: PLC0415
+
+    dice = np.random.default_rng(20261127)
+    factors = dice.integers(0, 2**63, _BANDS * _ROWS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    return factors, dice.integers(0, 2**63, _BANDS * _ROWS, dtype=np.uint64)
 
 
 def groups(kin: Sequence[Kinship]) -> list[int]:

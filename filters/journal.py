@@ -18,12 +18,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from filters.database import connect, connect_to_look, errors_of, transaction
+from filters.database import connect, connect_to_look, errors_of, text, transaction, written
 from filters.errors import BusyError, FiltersError, NotFoundError, WriteError
+from filters.lessons import Lessons
 from filters.sources import Place, Target
 
 _PLAN = """
@@ -56,6 +57,8 @@ OPEN = ("planned", "sent", "copied", "removing")
 _SENDER_CAP = 500
 #: Letters that a part of a sender must have, so that it does not mean everybody.
 SENDER_PART = 3
+#: Why no run moves a message that somebody took out of the target folder, by `undo` or by hand.
+TAKEN_BACK = "you took it back once"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +138,6 @@ def look_into(path: Path) -> Journal | None:
     return Journal(path, connection) if connection else None
 
 
-def barred_in(path: Path, account: str) -> dict[str, str]:
-    """`Journal.barred` for those who only look."""
-    journal = look_into(path)
-    if not journal:
-        return {}
-    with journal:
-        return journal.barred(account)
-
-
 class Journal:
     """An open journal. It is written only within `run`, by one process for each account; reading is free."""
 
@@ -152,12 +146,16 @@ class Journal:
         connection.row_factory = sqlite3.Row
         self._connection = connection
         self._now: Callable[[], datetime] = _no_run
+        self.lessons = Lessons(path, connection, self._clock)
 
     def __enter__(self) -> Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
+
+    def _clock(self) -> datetime:
+        return self._now()
 
     # Runs
 
@@ -168,7 +166,7 @@ class Journal:
 
         Raises BusyError when another run holds the account, WriteError.
         """
-        start = time.monotonic()
+        start, outer = time.monotonic(), self._now
         with self._lock(account):
             self._now = lambda: now + timedelta(seconds=time.monotonic() - start)
             run = self._begin(account, command)
@@ -178,7 +176,10 @@ class Journal:
                 with suppress(FiltersError):  # the first error is the one to tell
                     self._end(run, str(error) if isinstance(error, FiltersError) else _stopped_by(error))
                 raise
-            self._end(run)
+            else:
+                self._end(run)
+            finally:
+                self._now = outer
 
     @contextmanager
     def _lock(self, account: str) -> Iterator[None]:
@@ -199,7 +200,6 @@ class Journal:
                 ) from error
             yield
         finally:
-            self._now = _no_run
             os.close(descriptor)
 
     def _lock_file(self, account: str) -> Path:
@@ -228,13 +228,13 @@ class Journal:
             run = f"{now:%Y%m%d}-{max((int(id.partition('-')[2]) for (id,) in used), default=0) + 1}"
             write(
                 "INSERT INTO run (id, account, command, pid, started) VALUES (?, ?, ?, ?, ?)",
-                (run, account, command, os.getpid(), _written(now)),
+                (run, account, command, os.getpid(), written(now)),
             )
         return run
 
     def _end(self, run: str, fault: str = "") -> None:
         counts = dict(self._rows("SELECT state, count(*) FROM move WHERE run = ? GROUP BY state", run))
-        values = (_written(self._now()), json.dumps(counts), _text(fault)[:_SENDER_CAP], run)
+        values = (written(self._now()), json.dumps(counts), text(fault)[:_SENDER_CAP], run)
         with self._writing() as write:
             write("UPDATE run SET ended = ?, counts = ?, fault = ? WHERE id = ?", values)
 
@@ -261,14 +261,14 @@ class Journal:
         """In the order of `_PLAN`."""
         place = (one.place.account, one.place.folder, *numbers(one.place.key))
         words = (one.message_id, one.verdict, one.evidence, one.model_sha, one.sender[:_SENDER_CAP])
-        texts = [_text(word) for word in words]
+        texts = [text(word) for word in words]
         goal = (target.folder, target.uidvalidity, target.uidnext)
-        return (run, *place, one.identity, one.size, *texts, *goal, one.undoes, _written(self._now()), method)
+        return (run, *place, one.identity, one.size, *texts, *goal, one.undoes, written(self._now()), method)
 
     def record(self, changes: Sequence[Change]) -> None:
         """New states, all of them or none; on the disk when this returns. A move that takes another back and is done makes that
         one "undone" at the same moment."""
-        now = _written(self._now())
+        now = written(self._now())
         with self._writing() as write:
             for change in changes:
                 before = json.dumps(_BEFORE[change.state])
@@ -305,13 +305,13 @@ class Journal:
         condition = "undoes IS NULL"
         if message_id:
             condition += " AND message_id = ?"
-            values += (_text(message_id).strip().removeprefix("<").removesuffix(">"),)
+            values += (text(message_id).strip().removeprefix("<").removesuffix(">"),)
         if sender:
             condition += " AND sender IN (SELECT value FROM json_each(?))"
             values += (json.dumps(self._senders(sender)),)
         if since or until:
             condition += " AND run IN (SELECT id FROM run WHERE started >= ? AND started < ?)"
-            values += (_written(since) if since else "", _written(until) if until else "~")
+            values += (written(since) if since else "", written(until) if until else "~")
         return self._moves(condition, *values)
 
     def _senders(self, part: str) -> list[str]:
@@ -322,6 +322,14 @@ class Journal:
     def reread(self, ids: Iterable[int]) -> list[Move]:
         """Moves as they are now."""
         return self._moves("id IN (SELECT value FROM json_each(?))", json.dumps(list(ids)))
+
+    def moves_of(self, account: str, identities: Iterable[str]) -> list[Move]:
+        """Moves, other than back, of messages that are where they were moved to, as far as the journal knows."""
+        return self._moves(
+            "account = ? AND undoes IS NULL AND state = 'done' AND identity IN (SELECT value FROM json_each(?))",
+            account,
+            json.dumps(list(identities)),
+        )
 
     def open_moves(self, account: str, folder: str) -> list[Move]:
         """Moves out of a folder whose outcome is not proven."""
@@ -355,14 +363,14 @@ class Journal:
         """Remember messages that no later run may move."""
         with self._writing() as write:
             for identity in identities:
-                write("INSERT OR IGNORE INTO kept VALUES (?, ?, ?)", (account, identity, _written(self._now())))
+                write("INSERT OR IGNORE INTO kept VALUES (?, ?, ?)", (account, identity, written(self._now())))
 
     def barred(self, account: str) -> dict[str, str]:
         """Identities of messages that no run may move, and why: somebody took them back, or must decide first. To move what is in
         doubt could put one more of it into the target with each run."""
         doubts = self._rows("SELECT identity, run FROM move WHERE account = ? AND state = 'doubt'", account)
         barred = {identity: f"where it is has been in doubt since run {run}" for identity, run in doubts}
-        return barred | dict.fromkeys(self.kept(account), "you took it back once")
+        return barred | dict.fromkeys(self.kept(account), TAKEN_BACK)
 
     def kept(self, account: str) -> frozenset[str]:
         """Identities of messages that somebody took back."""
@@ -418,11 +426,6 @@ def _stopped_by(error: BaseException) -> str:
     return f"it was stopped ({type(error).__name__})"
 
 
-def _text(word: str) -> str:
-    """Text that the database takes: lone surrogates become question marks."""
-    return word.encode("utf-8", "replace").decode()
-
-
 def _folded(text: str) -> str:
     return unicodedata.normalize("NFC", text).casefold()
 
@@ -435,10 +438,6 @@ def numbers(key: str) -> tuple[int, str]:
 
 def _key(uidvalidity: int, uid: str) -> str:
     return f"{uidvalidity}:{uid}" if uidvalidity else uid
-
-
-def _written(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def _no_run() -> datetime:

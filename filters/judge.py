@@ -16,10 +16,14 @@ from filters.message import MESSAGE_CAP, Message, parse
 from filters.model import Model
 from filters.safe_text import safe_text, unlinked
 from filters.senders import Sender
+from filters.wording import wording
 
 #: Clues that a verdict shows.
 CLUES = 8
 _QUOTE_WIDTH = 240
+#: Features that show that the data know how such mail is made. Marketing mail has no template; its address stands for one.
+_EXPLAINS = ("template_kind:", "footer:", "disclosure_", "notice_")
+_WITHOUT_TEMPLATE = frozenset({"marketing", "support"})
 _NOTICES = NOTICE.partition("_")[0] + "_"
 
 
@@ -32,6 +36,7 @@ class Verdict:
     `several`: the mail holds several messages, so that it cannot be advertising as a whole.
     `certain`: the category itself is as probable as the threshold demands.
     `known`: the address is one that the sender is known to send from; employees' addresses are not.
+    `explained`: a template or a wording that the data know stands in it; where not, the data may be out of date.
     """
 
     category: str
@@ -44,6 +49,7 @@ class Verdict:
     several: bool
     authenticity: Authenticity
     evidence: tuple[Evidence, ...]
+    explained: bool = True
 
     @property
     def unverified(self) -> bool:
@@ -98,6 +104,8 @@ def judge(message: Message, sender: Sender, model: Model, trusted: Sequence[Auth
         several=several,
         authenticity=authenticity,
         evidence=tuple(_evidence(name, weight, features) for name, weight in _strongest(clues)),
+        explained=any(name.startswith(_EXPLAINS) for name in features.named)
+        or (stream is not None and stream.kind in _WITHOUT_TEMPLATE),
     )
 
 
@@ -146,7 +154,16 @@ def worker(setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
             "subject": unlinked(message.subject),
             "seen_ids": [asdict(seen) for seen in seen_ids(message)] if verdict.unverified else [],
             "verdict": verdict.as_json(),
+            "wording": _wording(message, verdict, sender),
             "model_sha256": model.sha256,
         }
 
     return judge_bytes
+
+
+def _wording(message: Message, verdict: Verdict, sender: Sender) -> dict[str, Any] | None:
+    """The disclosure in an advertisement; nobody asks for it elsewhere."""
+    if not verdict.promotional:
+        return None
+    found = wording(message.text, verdict.category, sender)
+    return asdict(found) | {"quote": unlinked(found.quote)} if found else None

@@ -33,10 +33,14 @@ class Scored:
     """One labelled message, and what a model that had not seen it says of it."""
 
     id: str
+    """Its place, for a person."""
+    identity: str
     label: str
     positive: bool
     score: float
     fold: int = 0
+    clues: tuple[str, ...] = ()
+    """Of a mistake: the features that led to it, the strongest first."""
 
 
 @dataclass(frozen=True, slots=True)

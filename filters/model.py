@@ -138,3 +138,9 @@ def shipped(name: str) -> Path:
     here = Path(__file__).parent
     inside = here / "models" / f"{name}.json"
     return inside if inside.exists() else here.parent / "models" / f"{name}.json"
+
+
+def corpus_folder() -> Path:
+    """The corpus that comes with unpitch, likewise."""
+    here = Path(__file__).parent
+    return here / "corpus" if (here / "corpus").is_dir() else here.parent / "corpus"

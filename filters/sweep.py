@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from filters.journal import Candidate
 from filters.moving import BUSY
 from filters.senders import Sender
 from filters.sources import Mail, Passed, Source, Unreadable, Wanted
+from filters.wording import Wording
 from filters.workers import Failure, Workers
 
 #: How the reason begins for mail that nobody vouches for.
@@ -49,7 +50,13 @@ class Finding:
     """"move" or "keep"."""
     reason: str
     evidence: tuple[dict[str, Any], ...]
+    explained: bool
+    """Whether a template or a wording that the data know stands in it."""
+    wording: Wording | None
+    """The known disclosure that it carries."""
     candidate: Candidate = field(repr=False)
+    explanation: dict[str, Any] | None = None
+    """What `filters.explanation` tells of it, when that was asked."""
 
 
 @dataclass(slots=True)
@@ -71,21 +78,31 @@ class Setup:
     workers: int = 0
     """Worker processes; 0: one for each processor."""
 
+    task: str = "filters.judge:worker"
+    """What a worker process does with each mail."""
+
     def as_json(self) -> dict[str, Any]:
         """The part that crosses to a worker."""
         return {"model": self.model, "trusted": [[one.id, one.placement] for one in self.trusted]}
 
 
-def sweep(source: Source, setup: Setup, policy: Policy, barred: Mapping[str, str], tally: Tally) -> Iterator[Finding]:
+def sweep(
+    source: Source,
+    setup: Setup,
+    policy: Policy,
+    barred: Mapping[str, str],
+    tally: Tally,
+    went_on: Callable[[], object] = int,
+) -> Iterator[Finding]:
     """Findings of a source in its order; everything else is counted in `tally`. Nothing is moved here.
 
-    `barred` holds the identities of mail that no run moves, and why.
+    `barred` holds the identities of mail that no run moves, and why. `went_on` is called whenever something has been looked at.
     """
     sender = setup.sender
     wanted = Wanted(sender.header_fields, lambda header_block: claims_to_be(header_block, sender))
     count = setup.workers or os.cpu_count() or 1
-    with Workers("filters.judge:worker", setup.as_json(), count) as workers:
-        for mail, result in workers.map(_mails(source, wanted, tally)):
+    with Workers(setup.task, setup.as_json(), count) as workers:
+        for mail, result in workers.map(_mails(source, wanted, tally, went_on)):
             if isinstance(result, Failure):
                 tally.unreadable.append(Unreadable(mail.place, result.reason))
             elif result["claims"]:
@@ -93,9 +110,10 @@ def sweep(source: Source, setup: Setup, policy: Policy, barred: Mapping[str, str
                 yield _finding(source, mail, result, setup, policy, barred)
 
 
-def _mails(source: Source, wanted: Wanted, tally: Tally) -> Iterator[tuple[Mail, bytes]]:
+def _mails(source: Source, wanted: Wanted, tally: Tally, went_on: Callable[[], object]) -> Iterator[tuple[Mail, bytes]]:
     for seen in source.scan(wanted):
         tally.messages += seen.count if isinstance(seen, Passed) else 1
+        went_on()
         if isinstance(seen, Unreadable):
             tally.unreadable.append(seen)
         elif isinstance(seen, Mail):
@@ -125,6 +143,8 @@ def _finding(
         action=action,
         reason=reason,
         evidence=tuple(verdict["evidence"]),
+        explained=verdict["explained"],
+        wording=_wording(result["wording"]),
         candidate=Candidate(
             mail.place,
             mail.identity,
@@ -135,7 +155,12 @@ def _finding(
             result["model_sha256"],
             sender=result["from"],
         ),
+        explanation=result.get("explanation"),
     )
+
+
+def _wording(found: dict[str, Any] | None) -> Wording | None:
+    return Wording(found["text_id"], found["quote"], tuple(found["promises"])) if found else None
 
 
 def decide(

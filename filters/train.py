@@ -169,6 +169,9 @@ def _fit(
     classifier = LogisticRegression(C=recipe.cost, max_iter=5000, tol=1e-6)
     with threadpool_limits(1):
         classifier.fit(matrix, labels, sample_weight=shares)
+    if len(categories) == 2:  # one row for the second; the same as two rows of half of it
+        classifier.coef_ = np.vstack([-classifier.coef_, classifier.coef_]) / 2
+        classifier.intercept_ = np.hstack([-classifier.intercept_, classifier.intercept_]) / 2
     classifier.coef_ = np.round(classifier.coef_, recipe.decimals)
     classifier.intercept_ = np.round(classifier.intercept_, recipe.decimals)
     columns = classifier.coef_.T

@@ -15,6 +15,7 @@ from typing import Any
 import jsonschema
 import mails
 import pytest
+from processes import await_children
 
 ROOT = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-m", "filters"]
@@ -226,9 +227,10 @@ def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
         env=env,
         start_new_session=True,
     )
-    time.sleep(1.5)
+    await_children(process)
+    time.sleep(0.5)
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert b"--last" not in err, "it moved nothing, so that this would take back the run before"
     assert b"unpitch runs" in err

@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -21,7 +21,7 @@ import pytest
 
 from filters.database import VERSION, DamagedError, keep_aside
 from filters.errors import BusyError, FiltersError, InputError, NotFoundError, ServerError, WriteError
-from filters.journal import Candidate, Change, Journal, barred_in, look_into, open_journal
+from filters.journal import Candidate, Change, Journal, look_into, open_journal
 from filters.sources import Place, Target
 
 NOW = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
@@ -146,11 +146,11 @@ def test_what_was_taken_back_is_kept_for_its_account(journal: Journal, path: Pat
         journal.keep(ACCOUNT, ["sha256:1", "sha256:2"])
         journal.keep(ACCOUNT, ["sha256:2"])
     assert journal.kept(ACCOUNT) == {"sha256:1", "sha256:2"}
-    assert (
-        journal.barred(ACCOUNT)
-        == barred_in(path, ACCOUNT)
-        == dict.fromkeys(journal.kept(ACCOUNT), "you took it back once")
-    )
+    looked = look_into(path)
+    assert looked
+    with looked:
+        assert looked.barred(ACCOUNT) == journal.barred(ACCOUNT)
+    assert journal.barred(ACCOUNT) == dict.fromkeys(journal.kept(ACCOUNT), "you took it back once")
     assert journal.kept("/home/ann/Maildir") == frozenset()
 
 
@@ -164,7 +164,7 @@ def test_what_is_in_doubt_is_nobodys_to_move_but_a_persons(journal: Journal) -> 
 
 
 def test_who_only_looks_makes_no_journal(path: Path) -> None:
-    assert barred_in(path, ACCOUNT) == {}
+    assert look_into(path) is None
     assert not path.parent.exists()
 
 
@@ -194,6 +194,20 @@ def test_moves_are_found_by_message_sender_and_time(journal: Journal) -> None:
     assert found(since=NOW + timedelta(days=1)) == [1, 2]
     assert found(until=NOW + timedelta(days=1)) == [0]
     assert found(since=(NOW + timedelta(days=1)).astimezone(timezone(timedelta(hours=-9))), sender="jör") == [2]
+
+
+def test_two_accounts_can_be_held_at_once(journal: Journal) -> None:
+    other = "/home/ann/Maildir"
+    with journal.run(ACCOUNT, "learn", NOW), suppress(KeyError), journal.run(other, "learn", NOW):
+        journal.keep(other, ["sha256:1"])
+        raise KeyError
+    with journal.run(ACCOUNT, "learn", NOW):
+        with journal.run(other, "learn", NOW):
+            pass
+        journal.keep(ACCOUNT, ["sha256:2"])
+    assert [bool(run.ended) for run in journal.runs()] == [True] * 4
+    with pytest.raises(FiltersError, match="only within a run"):
+        journal.keep(ACCOUNT, ["sha256:3"])
 
 
 # --- older versions

@@ -23,7 +23,7 @@ from filters.measures import (
 
 def scored(positive: list[float], negative: list[float]) -> list[Scored]:
     rows = [(True, score) for score in positive] + [(False, score) for score in negative]
-    return [Scored(str(number), "", truth, score) for number, (truth, score) in enumerate(rows)]
+    return [Scored(str(number), "", "", truth, score) for number, (truth, score) in enumerate(rows)]
 
 
 @pytest.mark.parametrize(

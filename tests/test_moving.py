@@ -309,6 +309,12 @@ class Watched:
         assert self.source.copier
         self.source.copier.mark(place, flags)
 
+    def read(self, places: Sequence[Place]) -> Iterator[Mail | Unreadable]:
+        return self.source.read(places)
+
+    def numbered(self, folder: str) -> Target | None:
+        return self.source.numbered(folder)
+
     def folders(self) -> list[str]:
         return self.source.folders()
 

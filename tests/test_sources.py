@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,13 @@ def test_all_messages_are_seen_once_and_in_order(lay: Lay, kind: str) -> None:
     assert sum(one.count if isinstance(one, Passed) else 1 for one in seen) == len(messages)
     places = [one.place for one in seen if isinstance(one, Mail)]
     assert len(set(places)) == len(places)
+
+
+def test_how_many_there_are_is_known_before_unless_they_come_through_a_pipe(lay: Lay, kind: str) -> None:
+    messages = [PLAIN] if kind in SINGLE else ALL
+    source = lay(messages).open(False)
+    assert source.total() == (0 if kind.startswith("stdin") else len(messages))
+    source.close()
 
 
 def test_a_place_bears_the_account_and_folder_of_its_source(lay: Lay) -> None:
@@ -215,6 +223,38 @@ def test_moved_there_and_back_a_message_is_the_same(lay: Lay) -> None:
         raw: (mail.flags, mail.size, mail.identity) for raw, mail in before.items()
     }
     again.close()
+
+
+@those_that_move
+def test_messages_are_looked_at_and_read_in_any_folder(lay: Lay) -> None:
+    source = lay([PLAIN, LARGE, OTHER, FOLDED]).open(True)
+    mails = mails_of(source)
+    moved = source.move([mails[PLAIN].place], source.prepare("Ads"))
+    there = moved[mails[PLAIN].place]
+    assert there
+    gone = [mails[PLAIN].place, Place(source.account, "Ads", "1:4000000"), Place(source.account, "Nowhere", there.key)]
+    read = list(source.read([there, mails[LARGE[:MESSAGE_CAP]].place, mails[FOLDED].place, *gone]))
+    found = {one.raw: one for one in read if isinstance(one, Mail)}
+    assert len(read) == len(found) == 3
+    assert found[PLAIN] == replace(mails[PLAIN], place=there)
+    assert found[FOLDED] == mails[FOLDED]
+    assert found[LARGE[:MESSAGE_CAP]].truncated
+    assert set(source.look([there, *gone])) == {there}
+    source.close()
+
+
+@those_that_move
+def test_a_folder_tells_its_numbers_and_is_not_made(lay: Lay) -> None:
+    mailbox = lay([PLAIN])
+    source = mailbox.open(True)
+    assert source.numbered("Ads") is None
+    assert source.numbered("Ads") is None
+    target = source.prepare("Ads")
+    assert source.numbered("Ads") == target
+    home = source.numbered("INBOX")
+    assert home
+    assert (home.folder, home.uidvalidity) == (source.folder, source.uidvalidity)
+    source.close()
 
 
 @those_that_move

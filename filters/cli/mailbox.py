@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 
-from filters import moving, senders
+from filters import __version__, corrections, moving, senders
 from filters.cli.ending import ENDING
 from filters.cli.options import (
     Access,
@@ -25,6 +29,7 @@ from filters.cli.options import (
     Trust,
     Unverified,
     access,
+    check_day,
     check_region,
     console,
     journal_path,
@@ -34,16 +39,31 @@ from filters.cli.options import (
     setup,
     warn,
 )
+from filters.cli.writing import check_free, write_private
+from filters.corrections import Noticed
 from filters.errors import FiltersError, LimitError, RefusedError, UsageError
-from filters.journal import OPEN, Journal, barred_in
+from filters.journal import OPEN, TAKEN_BACK, Candidate, Journal, look_into
 from filters.journal import Move as MoveRow
+from filters.learning import never_taught, teachable
 from filters.limits import DAYS, MAX_MOVES, Limits
-from filters.report import Audit, audit_json, audit_text, headline, opt_out_text, promotional_list, say
+from filters.report import (
+    FORMATS,
+    Audit,
+    Figures,
+    audit_text,
+    headline,
+    opt_out_text,
+    promotional_list,
+    say,
+    without_names,
+)
+from filters.safe_text import safe_text
 from filters.sources import Source
 from filters.sweep import Policy, Setup, sweep
 
 DEFAULT_TARGET = "LinkedIn"
 _AGAIN = "Run it again to be asked, or add --yes."
+_TELL_SECONDS = 0.1
 _LIFT = "Look at it with --dry-run; lift the brake with --no-brake."
 
 
@@ -56,45 +76,131 @@ def add_to(app: typer.Typer) -> None:
 def audit(
     sources: Sources,
     output: Annotated[
-        str, typer.Option("--format", metavar="text|json", help="Text for you, JSON for programs.")
+        str, typer.Option("--format", metavar="text|json|jsonl|csv", help="Text for you, the others for programs.")
     ] = "text",
     move: Move = None,
     trust: Trust = None,
     unverified: Unverified = "keep",
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page to look at, for you alone (0600).")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the page when there is one already.")] = False,
+    anonymous: Annotated[
+        bool, typer.Option("--anonymous", help="Without addresses, names and subjects, so that it can be shown around.")
+    ] = False,
+    since_opt_out: Annotated[
+        str, typer.Option("--since-opt-out", metavar="DATE", help="Also say what still arrives since you opted out.")
+    ] = "",
     region: Region = "",
     password_command: PasswordCommand = "",
     ca_file: CaFile = None,
 ) -> None:
     """Look only: what LinkedIn sends, which of it is promotional and why, and how to opt out. Changes nothing."""
-    if output not in ("text", "json"):
-        raise UsageError(f"--format is text or json, not {output}.")
+    if output not in ("text", *FORMATS):
+        raise UsageError(f"--format is text, {', '.join(FORMATS)}; not {safe_text(output)}.")
     sender = senders.load()
-    wanted, place = policy(sender, move, unverified), check_region(region)
+    wanted, place, opted_out = policy(sender, move, unverified), check_region(region), check_day(since_opt_out)
+    if html:
+        check_free(html, force)
     found = audit_sources(sources, access(password_command, ca_file), trust, wanted)
-    if output == "json":
-        print(audit_json(found, sender, place))
+    now = datetime.now(UTC)
+    figures = Figures(without_names(found, sender) if anonymous else found, sender, now, None, opted_out)
+    if html:
+        write_private(html, page_of(figures, place), force)
+    if output == "text":
+        options = "".join(f" --trust-authserv {shlex.quote(one)}" for one in trust or ())
+        audit_text(console(), figures, place, page=str(html or ""), options=options)
     else:
-        audit_text(console(), found, sender, place)
+        for piece in FORMATS[output](figures, place):
+            sys.stdout.write(piece)
+    if found.stopped:
+        warn(
+            f"Stopped after {found.tally.messages:,} messages; this is about those. The same command again looks at all."
+        )
+        raise typer.Exit(130)
+
+
+def page_of(figures: Figures, region: str) -> Iterator[bytes]:
+    """The page of an audit, piece by piece."""
+    from filters.report.page import Page, write_page  # noqa: PLC0415  (0.06 s that only a page should cost)
+
+    return write_page(Page(figures, region, __version__))
 
 
 def audit_sources(locations: list[str], way_in: Access, trust: list[str] | None, wanted: Policy) -> Audit:
-    """What the sources hold. Opens them without leave to change anything."""
+    """What the sources hold. Opens them without leave to change anything. Ctrl-C ends the looking, and leaves what was seen."""
     found = Audit()
-    for location in locations:
-        with closing(way_in.open(location, changes=False)) as source:
-            gather(source, setup(source, trust), wanted, barred_in(journal_path(), source.account), found)
+    try:
+        for location in locations:
+            with closing(way_in.open(location, changes=False)) as source:
+                gather_by_journal(source, setup(source, trust), wanted, found)
+    except KeyboardInterrupt:
+        if not found.tally.messages:
+            raise
+        found.stopped = True
     return found
+
+
+def gather_by_journal(source: Source, how: Setup, wanted: Policy, found: Audit, to: str = "") -> Audit:
+    """`gather`, with what the journal knows of the mail there; which is only looked into."""
+    journal = look_into(journal_path())
+    if not journal:
+        return gather(source, how, wanted, {}, found)
+    with journal:
+        gather(source, how, wanted, journal.barred(source.account), found)
+        if journal.lessons.targets(source.account):
+            hold_back(found, corrections.notice(source, journal, candidates(found, source), to))
+    return found
+
+
+def candidates(found: Audit, source: Source) -> list[Candidate]:
+    """The mail of the sender's that was found in a source."""
+    return [one.candidate for one in found.findings if (one.source, one.folder) == (source.account, source.folder)]
+
+
+def unverified(found: Audit) -> set[str]:
+    """Identities of mail that cannot teach, because nobody vouches for it."""
+    return {one.candidate.identity for one in found.findings if one.authenticity != "verified"}
+
+
+def hold_back(found: Audit, noticed: Noticed) -> None:
+    """Leave alone what somebody took out of the target folder again."""
+    found.findings[:] = [
+        replace(one, action="keep", reason=TAKEN_BACK)
+        if one.action == "move" and one.candidate.identity in noticed.put_back
+        else one
+        for one in found.findings
+    ]
 
 
 def gather(source: Source, how: Setup, wanted: Policy, barred: Mapping[str, str], found: Audit) -> Audit:
     """Sweep one source into `found`, with a line on the terminal that says how far it is."""
     found.sources.append(place_name(source))
     with progress() as line:
-        task = line.add_task("")
-        for finding in sweep(source, how, wanted, barred, found.tally):
+        for finding in sweep(source, how, wanted, barred, found.tally, _teller(line, source, found)):
             found.findings.append(finding)
-            line.update(task, description=f"{found.tally.messages:,} messages, {len(found.findings):,} candidates")
     return found
+
+
+def _teller(line: Progress, source: Source, found: Audit) -> Callable[[], object]:
+    """Brings the line on the terminal up to date, ten times a second at most."""
+    if line.disable:
+        return int
+    total, before, last = 0, found.tally.messages, 0.0
+    with suppress(FiltersError, OSError):
+        total = source.total()
+    task = line.add_task("", total=total or None, rate="")
+
+    def tell() -> None:
+        nonlocal last
+        if time.monotonic() - last > _TELL_SECONDS:
+            last = time.monotonic()
+            speed = line.tasks[0].speed
+            done = f"{found.tally.messages:,} messages, {len(found.findings):,} candidates"
+            rate = f"{speed:,.0f} a second" if speed else ""
+            line.update(task, completed=found.tally.messages - before, description=done, rate=rate)
+
+    return tell
 
 
 def place_name(source: Source) -> str:
@@ -156,7 +262,7 @@ def clean(
 
 def dry_run_one(out: Console, source: Source, how: Setup, wanted: Policy, to: str) -> None:
     """Sweep one source that was opened without leave to change anything, and show what would be moved."""
-    found = gather(source, how, wanted, barred_in(journal_path(), source.account), Audit())
+    found = gather_by_journal(source, how, wanted, Audit(), to)
     _show(out, found, how)
     say(out, f"Dry run: {len(found.to_move)} would be moved to {to}; nothing was changed.", "bold")
 
@@ -183,6 +289,7 @@ def clean_one(
         _settled(out, moving.reconcile(source, journal))
         _settled(out, moving.reconcile_all(way_in.open_at(source.account), journal, source.account))
         found = gather(source, how, wanted, journal.barred(source.account), Audit())
+        _notice(out, source, journal, run, how, found, to)
         _show(out, found, how)
         chosen = found.to_move[: limits.first(len(found.to_move))]
         left = len(found.to_move) - len(chosen)
@@ -203,6 +310,29 @@ def clean_one(
     if not ask and (braked or left):
         why = f"{braked} Nothing was moved. {_LIFT}" if braked else _more(left, limits)
         raise LimitError(f"{place_name(source)}: {why}")
+
+
+def _notice(out: Console, source: Source, journal: Journal, run: str, how: Setup, found: Audit, to: str) -> None:
+    """See which mail somebody moved since the last run, remember it, and say so in a line."""
+    noticed = corrections.notice(source, journal, candidates(found, source), to)
+    hold_back(found, noticed)
+    doubtful = unverified(found)
+    noticed = noticed.without(doubtful)
+    left = [one for one in found.findings if one.action == "keep" and not one.promotional]
+    taught = [one.candidate for one in left if one.candidate.identity not in doubtful]
+    corrections.remember(journal, source.account, run, noticed, taught)
+    known = journal.lessons.of(source.account)
+    if count := len(teachable(known, how)):
+        say(
+            out,
+            f"{count:,} correction{'' if count == 1 else 's'} seen; `unpitch learn` learns from {'it' if count == 1 else 'them'}.",
+        )
+    for one in never_taught(noticed.corrections, how):
+        say(
+            out,
+            f"{how.sender.categories[one.category].title} mail was put into {one.folder}: <{one.message_id}>. Nothing is learnt from that.",
+            "yellow",
+        )
 
 
 @contextmanager

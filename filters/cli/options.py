@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from filters import model, senders
 from filters.authenticity import Authserv, parse_trust, pinned_for
@@ -21,6 +21,7 @@ from filters.config import password_for, state_folder
 from filters.database import DamagedError, keep_aside
 from filters.errors import InputError, UsageError
 from filters.journal import Journal, open_journal
+from filters.registry import Registry
 from filters.safe_text import safe_text
 from filters.senders import Sender
 from filters.sources import Source
@@ -144,7 +145,12 @@ def setup(source: Source, trust: list[str] | None, workers: int = 0) -> Setup:
     sender = senders.load()
     named: tuple[Authserv, ...] = tuple(parse_trust(one) for one in trust or ())
     trusted = named or (pinned_for(source.host) if source.host else ())
-    return Setup(sender, str(model.shipped(sender.name)), trusted, workers)
+    return Setup(sender, str(model_registry().active()), trusted, workers)
+
+
+def model_registry() -> Registry:
+    """The models of this person, beside the one that comes with unpitch."""
+    return Registry(state_folder() / "models", model.shipped(senders.load().name))
 
 
 def check_region(region: str) -> str:
@@ -154,13 +160,23 @@ def check_region(region: str) -> str:
     return region
 
 
+def check_day(text: str) -> date | None:
+    """A day as people write it to programs (2026-11-03), or UsageError; None for none."""
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise UsageError(f"{safe_text(text)} is no date; write it like 2026-11-03.") from None
+
+
 def progress() -> Progress:
-    """A line on stderr that says how far a sweep is; silent when stderr is no terminal."""
+    """A line on stderr that says how far a sweep is, how fast, and how long it still takes; silent when stderr is no terminal."""
     quiet = not sys.stderr.isatty()
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        TimeElapsedColumn(),
+        BarColumn(20),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(elapsed_when_finished=True),
         console=Console(stderr=True),
         transient=True,
         disable=quiet,

@@ -30,6 +30,7 @@ from filters.senders.entries import (
     LinkPlace,
     MailClass,
     OptOut,
+    Promise,
     Statement,
     Stream,
     Template,
@@ -53,6 +54,7 @@ __all__ = [
     "MailClass",
     "Notice",
     "OptOut",
+    "Promise",
     "Sender",
     "Statement",
     "Stream",
@@ -116,6 +118,7 @@ class Sender:
     """Keyed by text id, as in `Disclosure.text_id`."""
     all_opt_outs: tuple[OptOut, ...]
     advice: tuple[Advice, ...]
+    promises: tuple[Promise, ...]
     ignored: frozenset[str]
     """Words that are no evidence: months and days."""
     phrases: Catalogue = field(repr=False, compare=False)
@@ -227,6 +230,11 @@ class Sender:
         own = [link for link in links if self.owns(_host(link))]
         return tuple((clue, link) for link in own for clue in self.link_clues if clue.part.lower() in link.lower())
 
+    @property
+    def waiting(self) -> Advice | None:
+        """The sentence that says how long after an opt-out mail may still come."""
+        return next((advice for advice in self.advice if advice.business_days), None)
+
     def opt_outs(self, category: str, live: bool = True) -> tuple[OptOut, ...]:
         """Today's (`live`) or former routes of a category, in the order of printing."""
         return tuple(route for route in self.all_opt_outs if route.category == category and route.live == live)
@@ -278,6 +286,7 @@ def load_from(folder: Traversable) -> Sender:
         eras={entry.text_id: entry for entry in known["era"]},
         all_opt_outs=known["opt_out"],
         advice=known["advice"],
+        promises=known["promise"],
         ignored=frozenset(word for entry in known["ignored"] for word in entry.words),
         phrases=catalogue([*known["disclosure"], *known["footer"]]),
         notices=vocabulary(known["statement"]),

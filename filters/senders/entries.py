@@ -211,6 +211,27 @@ class Advice:
     url: str
     grade: str
     seen: str
+    business_days: int = 0
+    """How long the sender may take to do as it is told; 0 where the sentence says nothing of that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """How often at most, by the sender's own words, mail of a category comes."""
+
+    text_id: str
+    category: str
+    text: str
+    """The deciding words; only mail that carries them is held to the promise."""
+    days: int
+    at_most: int
+    said: str
+    """The whole sentence."""
+    covers: str
+    beyond: str
+    """What the promise does not cover, and what a mailbox cannot show."""
+    grade: str
+    seen: str
 
 
 Entry = (
@@ -229,4 +250,5 @@ Entry = (
     | Era
     | OptOut
     | Advice
+    | Promise
 )

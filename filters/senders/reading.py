@@ -48,6 +48,7 @@ TABLES: Mapping[str, Table] = {
     "link_clue": (entries.LinkClue, lambda entry: (entry.part,)),
     "link_place": (entries.LinkPlace, lambda entry: (entry.parameter,)),
     "opt_out": (entries.OptOut, lambda entry: (entry.category, entry.order)),
+    "promise": (entries.Promise, lambda entry: (entry.text_id, entry.days)),
     "statement": (entries.Statement, lambda entry: (entry.language, entry.kind)),
     "stream": (entries.Stream, lambda entry: (entry.address,)),
     "template": (entries.Template, lambda entry: (entry.stem,)),

@@ -114,6 +114,10 @@ class Source(Protocol):
     copier: Copier | None
     """To finish what left a message in two places; None where that cannot be done, or never happens."""
 
+    def total(self) -> int:
+        """About how many messages `scan` goes through; 0 when nobody knows before."""
+        ...
+
     def scan(self, wanted: Wanted) -> Iterator[Mail | Passed | Unreadable]:
         """All messages of the folder, in its order."""
         ...
@@ -134,6 +138,14 @@ class Source(Protocol):
     def find(self, folder: str, sought: Mapping[str, str], since: Target | None = None) -> Mapping[str, list[Place]]:
         """Places in `folder` of messages, by identity; `sought` gives the Message-ID of each. With `since` only of what came after
         it, unless the folder was numbered anew since then. What is not found is left out."""
+        ...
+
+    def read(self, places: Sequence[Place]) -> Iterator[Mail | Unreadable]:
+        """The messages at these places, whatever they are; a place where none is any more is left out."""
+        ...
+
+    def numbered(self, folder: str) -> Target | None:
+        """How a folder is numbered now, with its name as places have it; None when there is none. Nothing is made."""
         ...
 
     def folders(self) -> list[str]:

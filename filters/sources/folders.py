@@ -85,6 +85,18 @@ class Folders:
         top = folder.raw in (name, f"INBOX{folder.delimiter}{name}", f"{self._prefix}{name}")
         return told or (f"called {name}" if not self._tells and top and name.lower() in USUAL_SPECIAL else "")
 
+    def numbered(self, folder: str) -> Target | None:
+        """How a folder is numbered now; None when there is none, or it has no numbers."""
+        raw = self.raw_of(folder)
+        if not raw:
+            return None
+        try:
+            validity, uidnext = self._session.ask("", partial(GuardedClient.status, raw=raw))
+        except RejectedError:
+            self.forget(folder)
+            return None
+        return Target(decoded(raw), validity, self._session.bound(raw, uidnext)) if validity and uidnext else None
+
     def lacks_out(self, folder: Folder) -> str:
         """Rights that are missing to move mail out of a folder, as letters of RFC 4314."""
         return _lacking(_OUT, self._session.ask("", partial(GuardedClient.rights, raw=folder.raw)))

@@ -122,6 +122,7 @@ class ImapSource:
         except RejectedError as error:
             raise ServerError(f"The folder {safe_text(self.folder)} cannot be opened: {error}", 66) from None
         session.validity = self.uidvalidity = opened.uidvalidity
+        self._exists = opened.exists
         session.fickle = not opened.told
         self._batch = min(
             [_BATCH, *(int(one[13:]) for one in capabilities if re.fullmatch(r"MESSAGELIMIT=[1-9]\d{0,8}", one))]
@@ -152,6 +153,10 @@ class ImapSource:
         return ""
 
     # Reading
+
+    def total(self) -> int:
+        """Those that were there when the folder was opened."""
+        return self._exists
 
     def scan(self, wanted: Wanted) -> Iterator[Mail | Passed | Unreadable]:
         """Headers of all messages, bodies of candidates; in the order of their UIDs. New mail meanwhile is for the next scan."""
@@ -194,8 +199,7 @@ class ImapSource:
         return found, len(heads) - len(found)
 
     def _mails(self, chunk: list[tuple[int, int | str]]) -> Iterator[Mail | Unreadable]:
-        items = f"UID INTERNALDATE FLAGS RFC822.SIZE BODY.PEEK[]<0.{MESSAGE_CAP}>{self._ids}"
-        mails = self._read(self._session.home, [uid for uid, size in chunk if isinstance(size, int)], items)
+        mails = self._read(self._session.home, [uid for uid, size in chunk if isinstance(size, int)], self._whole)
         for uid, size in chunk:
             found = size if isinstance(size, str) else mails.get(uid)
             place = self._place(self.folder, self._session.validity, uid)
@@ -206,6 +210,11 @@ class ImapSource:
                 if isinstance(mail, Mail):
                     self._seen[uid] = _Seen(message_id_of(mail.raw), mail.size, mail.identity)
                 yield mail
+
+    @property
+    def _whole(self) -> str:
+        """What is asked for of a message that is read whole."""
+        return f"UID INTERNALDATE FLAGS RFC822.SIZE BODY.PEEK[]<0.{MESSAGE_CAP}>{self._ids}"
 
     def _read(self, raw: str, uids: Sequence[int], items: str, *, sure: bool = False) -> dict[int, Fetched | str]:
         """FETCH, by halves where it fails, so that one bad message costs only itself (IC5, IC10, N19).
@@ -280,6 +289,19 @@ class ImapSource:
                 if isinstance(head, Fetched) and (identity := _identity(head)) and identity in sought:
                     found.setdefault(identity, []).append(self._place(folder, opened.uidvalidity, uid))
         return found
+
+    def read(self, places: Sequence[Place]) -> Iterator[Mail | Unreadable]:
+        """Folder by folder, without marking anything as read."""
+        for folder in dict.fromkeys(place.folder for place in places):
+            if opened := self._entered(folder):
+                uids = uids_of(places, folder, opened.uidvalidity)
+                for batch in batches(sorted(uids), _BODY_BYTES // MESSAGE_CAP):
+                    for uid, found in self._read(opened.raw, batch, self._whole).items():
+                        yield Unreadable(uids[uid], found) if isinstance(found, str) else _mail(uids[uid], found)
+
+    def numbered(self, folder: str) -> Target | None:
+        """STATUS."""
+        return self._folders.numbered(folder)
 
     def folders(self) -> list[str]:
         """As people type them."""

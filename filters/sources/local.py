@@ -19,6 +19,8 @@ from filters.sources.files import Opener, open_file, printable, reason, screened
 from filters.sources.maildir import is_maildir, open_maildir
 
 _BLOCK = 1_048_576
+#: Bytes of an mbox by which its messages are guessed.
+_SAMPLE = 8 * _BLOCK
 #: Bytes that show what a file is: no name of a header field is longer.
 _PEEK = 1024
 _BOM = b"\xef\xbb\xbf"
@@ -61,6 +63,11 @@ class ReadOnly:
     uidvalidity: int = 0
     method: str = "move"
     copier: Copier | None = None
+    count: Callable[[], int] = int
+
+    def total(self) -> int:
+        """As many as there are files; of an mbox a guess by its beginning."""
+        return self.count()
 
     def scan(self, wanted: Wanted) -> Iterator[Mail | Passed | Unreadable]:
         """All messages, in the order of the file or of the paths."""
@@ -80,6 +87,14 @@ class ReadOnly:
         self._refuse()
 
     def find(self, folder: str, sought: Mapping[str, str], since: Target | None = None) -> Mapping[str, list[Place]]:
+        """Refuses."""
+        self._refuse()
+
+    def read(self, places: Sequence[Place]) -> Iterator[Mail | Unreadable]:
+        """Refuses."""
+        self._refuse()
+
+    def numbered(self, folder: str) -> Target | None:
         """Refuses."""
         self._refuse()
 
@@ -106,7 +121,9 @@ def _folder(path: Path, changes: bool) -> Source:
         raise InputError(
             f"{path}: no mail here. Expected a Maildir (with cur/ and new/) or .eml files; an mbox file or one .eml will do too."
         )
-    return ReadOnly(str(path), f"Mail in .eml files is only read. {_INSTEAD}", lambda: entries)
+    return ReadOnly(
+        str(path), f"Mail in .eml files is only read. {_INSTEAD}", lambda: entries, count=lambda: len(entries)
+    )
 
 
 def _eml_files(root: Path) -> list[tuple[str, Opener]]:
@@ -135,9 +152,14 @@ def _file(path: Path) -> Source:
     with file:
         start = file.read(_PEEK)
     if _is_mbox(str(path), start):
-        return ReadOnly(str(path), f"An mbox file is only read. {_INSTEAD}", partial(_mbox_file, path))
+        return ReadOnly(
+            str(path), f"An mbox file is only read. {_INSTEAD}", partial(_mbox_file, path), count=partial(_guess, path)
+        )
     return ReadOnly(
-        str(path), f"An .eml file is only read. {_INSTEAD}", lambda: [(path.name, partial(open_file, path))]
+        str(path),
+        f"An .eml file is only read. {_INSTEAD}",
+        lambda: [(path.name, partial(open_file, path))],
+        count=lambda: 1,
     )
 
 
@@ -166,6 +188,14 @@ def _mbox_file(path: Path) -> Iterator[tuple[str, Opener]]:
             yield from _numbered(_blocks(file))
     except OSError as error:
         raise NotFoundError(f"{path}: {reason(error)}. Check the path, and that you may read it.") from error
+
+
+def _guess(path: Path) -> int:
+    """How many messages an mbox holds, if the rest of it is like its beginning."""
+    file, size = open_file(path)
+    with file:
+        start = file.read(_SAMPLE)
+    return start.count(b"\n" + mbox.START) * size // max(len(start), 1) + 1
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:

@@ -34,6 +34,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 #: Bytes of a folder's name.
 _LONGEST = 250
 _ATTEMPTS = 3
+_ALL = Wanted((), lambda _: True)
 
 
 def is_maildir(path: Path) -> bool:
@@ -65,6 +66,10 @@ class Maildir:
 
     # Reading
 
+    def total(self) -> int:
+        """Those that are there now."""
+        return len(self._listed(self.folder))
+
     def scan(self, wanted: Wanted) -> Iterator[Mail | Passed | Unreadable]:
         """Messages in the order of their names, which begin with the time of delivery."""
         for key, path in self._listed(self.folder).items():
@@ -80,17 +85,22 @@ class Maildir:
     def look(self, places: Sequence[Place]) -> Mapping[Place, Look]:
         """D9. A message that is there but cannot be read shows no identity, so that it differs from the one judged."""
         looks: dict[Place, Look] = {}
-        files = self._listed(self.folder)
-        for place in places:
-            path = files.get(place.key)
-            if path and place == self._place(self.folder, place.key):
-                try:
-                    looks[place] = look_at(path, _flags(path.name))
-                except FileNotFoundError:
-                    continue
-                except OSError:
-                    looks[place] = Look("", -1, frozenset())
+        for place, path in self._files(places):
+            try:
+                looks[place] = look_at(path, _flags(path.name))
+            except FileNotFoundError:
+                continue
+            except OSError:
+                looks[place] = Look("", -1, frozenset())
         return looks
+
+    def _files(self, places: Sequence[Place]) -> Iterator[tuple[Place, Path]]:
+        """Each place with its file, folder by folder, as far as there is one."""
+        for folder in dict.fromkeys(place.folder for place in places):
+            files = self._listed(folder) if folder == self.folder or self.numbered(folder) else {}
+            for place in places:
+                if place.key in files and place == self._place(folder, place.key):
+                    yield place, files[place.key]
 
     def find(self, folder: str, sought: Mapping[str, str], since: Target | None = None) -> Mapping[str, list[Place]]:
         """Looks at every message of the folder, once per source: what lies under a unique name never changes."""
@@ -105,6 +115,21 @@ class Maildir:
             if (identity := self._identity(place, path)) in sought:
                 found.setdefault(identity, []).append(place)
         return found
+
+    def read(self, places: Sequence[Place]) -> Iterator[Mail | Unreadable]:
+        """Folder by folder."""
+        for place, path in self._files(places):
+            found = screened(place, partial(open_file, path), _ALL, _flags(path.name))
+            if not isinstance(found, Passed):
+                yield found
+
+    def numbered(self, folder: str) -> Target | None:
+        """Without numbers: there are none."""
+        try:
+            directory = self._directory(folder)
+        except TargetError:
+            return None
+        return Target(self._name(directory), 0, 0) if is_maildir(directory) else None
 
     def folders(self) -> list[str]:
         """The root, and the subfolders of Maildir++ but those that are special by name."""

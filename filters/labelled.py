@@ -1,0 +1,252 @@
+"""Mail with labels: what a person says of folders, of Takeout labels, or of messages in a list; read in worker processes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from filters import senders
+from filters.authenticity import check, claims_to_be
+from filters.errors import InputError, NotFoundError, UsageError
+from filters.features import Features, read, templates_of
+from filters.grouping import Kinship, kinship
+from filters.message import MESSAGE_CAP, Message, decode_words, parse, read_headers
+from filters.senders import Sender
+from filters.sources import Mail, Passed, Source, Unreadable, Wanted
+from filters.workers import Failure, Workers
+
+#: What a person calls mail that is to be moved, and mail that is not; LinkedIn's own categories do as well.
+PROMOTIONAL, KEEP = "promotional", "keep"
+_GMAIL_HEADER = "x-gmail-labels"
+#: Why a message does not count, and how that is said.
+PASSED = {
+    "elsewhere": "not the sender's",
+    "forged": "look forged",
+    "ruled": "decided by rules above any model",
+    "repeated": "read already",
+    "unlabelled": "without a label",
+}
+#: Columns of a list that name a message, and bytes of such a list.
+_NAMES = ("path", "key", "place", "identity", "message_id")
+_LIST_CAP = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """`name` is said of the mail at `location`; of a Takeout mbox, of the mail with the Gmail label `gmail` alone.
+
+    With `by` the label of each message stands in a list instead, by its path, identity or Message-ID.
+    """
+
+    name: str
+    location: str
+    gmail: str = ""
+    by: Mapping[str, str] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One labelled message, without its text: `place` is for a person, `identity` the same for the same message anywhere."""
+
+    place: str
+    identity: str
+    names: tuple[str, ...]
+    """What a list may call it by."""
+    label: str
+    features: Features = field(repr=False)
+    kin: Kinship = field(repr=False)
+    author: str
+    """Who it says that it is from."""
+    barred: bool = False
+    """By data no advertising as a whole, whatever a model says."""
+
+
+@dataclass(slots=True)
+class Read:
+    """What was seen besides the mail that counts: all messages, those passed over by reason (`PASSED`), and unreadable ones."""
+
+    messages: int = 0
+    passed: Counter[str] = field(default_factory=Counter)
+    unreadable: list[Unreadable] = field(default_factory=list)
+
+
+def parse_label(text: str) -> Label:
+    """Read NAME=SOURCE, or NAME=TAKEOUT.mbox#GMAIL-LABEL. Raises UsageError."""
+    name, equals, location = text.partition("=")
+    if not equals or not name.strip() or not location:
+        raise UsageError(f"--label wants NAME=SOURCE, such as promotional=~/Maildir/.Ads; not {text}.")
+    path, mark, gmail = location.partition("#")
+    if mark and "://" not in location and not Path(location).exists():
+        return Label(name.strip(), str(Path(path).expanduser()), gmail.strip())
+    return Label(name.strip(), str(Path(location).expanduser()) if "://" not in location else location)
+
+
+def is_ours(names: Iterable[str], sender: Sender) -> bool:
+    """Whether the labels are about the sender's mail (promotional, keep, or its categories), or about any mail at all.
+
+    Raises UsageError when some are the one and some the other.
+    """
+    known = {PROMOTIONAL, KEEP, *sender.categories}
+    found = set(names)
+    if found & known and found - known:
+        raise UsageError(
+            f"The labels {', '.join(sorted(found - known))} do not go with {', '.join(sorted(found & known))}. Labels are"
+            f" {PROMOTIONAL} and {KEEP}, or {sender.title}'s categories: {', '.join(sorted(sender.categories))}."
+        )
+    return not found - known
+
+
+def read_labelled(
+    labels: Sequence[Label], open_source: Callable[[str], Source], sender: Sender, *, ours: bool, read: Read
+) -> Iterator[Labelled]:
+    """The mail of each label in turn. With `ours` only what is the sender's, and not forged; else all of it. What is passed over is
+    counted in `read`.
+
+    Raises InputError for a message under two labels, when it is met the second time; and whatever sources raise.
+    """
+    known: dict[str, tuple[str, str]] = {}
+    with Workers("filters.labelled:worker", {"ours": ours}) as workers:
+        for label in labels:
+            with closing(open_source(label.location)) as source:
+                for mail, result in workers.map(_mails(source, label, sender if ours else None, read)):
+                    if isinstance(result, Failure):
+                        read.unreadable.append(Unreadable(mail.place, result.reason))
+                    elif found := _counted(result, mail, label, read):
+                        if found.identity in known:
+                            _agree(*known[found.identity], found)
+                            read.passed["repeated"] += 1
+                        else:
+                            known[found.identity] = found.place, found.label
+                            yield found
+
+
+def _agree(place: str, label: str, found: Labelled) -> None:
+    if label != found.label:
+        raise InputError(
+            f"One message has two labels: {place} is {label}, {found.place} is {found.label}. Take it out of one of them."
+        )
+
+
+def _mails(source: Source, label: Label, sender: Sender | None, read: Read) -> Iterator[tuple[Mail, bytes]]:
+    def wanted(block: bytes) -> bool:
+        if label.gmail and label.gmail.casefold() not in gmail_labels(block):
+            return False
+        return sender is None or claims_to_be(block, sender)
+
+    fields = (*(sender.header_fields if sender else ("FROM",)), *((_GMAIL_HEADER.upper(),) if label.gmail else ()))
+    for seen in source.scan(Wanted(fields, wanted)):
+        read.messages += seen.count if isinstance(seen, Passed) else 1
+        if isinstance(seen, Passed):
+            read.passed["elsewhere"] += seen.count
+        elif isinstance(seen, Unreadable):
+            read.unreadable.append(seen)
+        else:
+            yield seen, seen.raw
+
+
+def gmail_labels(block: bytes) -> frozenset[str]:
+    """The labels that Gmail's export wrote above a message, case folded: they may be encoded, and quoted where they hold a comma."""
+    headers, _ = read_headers(block)
+    values = [decode_words(value) for name, value in headers if name == _GMAIL_HEADER]
+    rows = csv.reader(io.StringIO(",".join(values)), skipinitialspace=True)
+    return frozenset(word.strip().casefold() for row in rows for word in row if word.strip())
+
+
+def _counted(result: dict[str, Any], mail: Mail, label: Label, read: Read) -> Labelled | None:
+    """The message as a worker read it, unless it does not count."""
+    identity = mail.identity or f"sha256:{sha256(mail.raw).hexdigest()}"
+    place = "/".join(part for part in (mail.place.account, mail.place.folder, mail.place.key) if part)
+    names = (mail.place.key, place, identity, result.get("message_id", ""))
+    name = label.name if label.by is None else next((label.by[one] for one in names if one in label.by), "")
+    if state := result["passed"] or ("" if name else "unlabelled"):
+        read.passed[state] += 1
+        return None
+    return Labelled(
+        place=place,
+        identity=identity,
+        names=names,
+        label=name,
+        features=Features(dict(result["named"]), frozenset(result["words"])),
+        kin=Kinship(frozenset(result["signs"]), tuple(result["hashes"])),
+        author=result["author"],
+        barred=result["barred"],
+    )
+
+
+def read_list(path: Path, column: str) -> dict[str, str]:
+    """What a list says of messages: CSV with a head, or JSON lines. Each row has `column`, and names a message by one or more of
+    path, key, place, identity, message_id.
+
+    Raises NotFoundError, or InputError for what is no such list.
+    """
+    try:
+        if path.stat().st_size > _LIST_CAP:
+            raise ValueError("too large")
+        text = path.read_text(encoding="utf-8")
+        rows = map(json.loads, text.splitlines()) if text.startswith("{") else csv.DictReader(io.StringIO(text))
+        found = {
+            str(row[name]).removeprefix("<").removesuffix(">"): str(row[column]).strip()
+            for row in rows
+            for name in _NAMES
+            if row.get(name)
+        }
+    except OSError as error:
+        raise NotFoundError(f"{path} cannot be read: {(error.strerror or 'unknown error').lower()}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError, csv.Error, RecursionError) as error:
+        raise InputError(f"{path} is no list with a column {column}, as CSV with a head or JSON lines.") from error
+    if not found:
+        raise InputError(f"{path} names no message: it wants one of the columns {', '.join(_NAMES)}, and {column}.")
+    return found
+
+
+def worker(setup: Mapping[str, Any]) -> Callable[[bytes], dict[str, Any]]:
+    """For a worker process: the answer has "passed", a key of `PASSED` for a message that does not count, else "" and its features."""
+    sender = senders.load()
+
+    def read_bytes(raw: bytes) -> dict[str, Any]:
+        message = parse(raw, truncated=len(raw) >= MESSAGE_CAP)
+        if setup["ours"] and (why := _passed_over(message, sender)):
+            return {"passed": why}
+        features = features_of(message, sender)
+        kin = kinship(message, [word for word in features.words if " " not in word])
+        return {
+            "passed": "",
+            "message_id": message.message_id,
+            "named": features.named,
+            "words": sorted(features.words),
+            "signs": sorted(kin.signs),
+            "hashes": kin.hashes,
+            "author": f"{message.from_name.casefold()} <{message.from_address}>",
+            "barred": setup["ours"] and is_barred(message, sender),
+        }
+
+    return read_bytes
+
+
+def _passed_over(message: Message, sender: Sender) -> str:
+    if not claims_to_be(message, sender):
+        return "elsewhere"
+    authenticity = check(message, sender, ())
+    if authenticity.state == "forged" or authenticity.contradicted:
+        return "forged"
+    return "ruled" if sender.never(message.from_address, templates_of(message, sender)) else ""
+
+
+def features_of(message: Message, sender: Sender) -> Features:
+    """The features of one message, as a trainer wants them: as if a signature covered all of it."""
+    return read(message, sender, templates_of(message, sender))
+
+
+def is_barred(message: Message, sender: Sender) -> bool:
+    """Whether the sender's data say that it is no advertising as a whole, whatever a model says (see `judge`)."""
+    stream = sender.stream(message.from_address)
+    several = sender.holds_several(message.from_address, message.subject, message.links)
+    return several or (stream is not None and stream.wanted)
