@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TextIO, cast
 import typer
 
 from filters import __version__
-from filters.cli import learning, mailbox, tell, training, undoing
+from filters.cli import learning, mailbox, reviewing, tell, training, undoing
 from filters.cli.ending import ENDING, SIGTERM_CODE
 from filters.errors import FiltersError, WriteError
 from filters.safe_text import safe_text
@@ -39,6 +39,7 @@ undoing.add_to(app)
 training.add_to(app)
 learning.add_to(app)
 tell.add_to(app)
+reviewing.add_to(app)
 
 
 @app.callback(invoke_without_command=True)
