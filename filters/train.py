@@ -18,6 +18,7 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from filters.errors import InputError
 from filters.features import Features, is_word, read, templates_of
 from filters.message import parse
 from filters.model import SCHEMA, WORDS_SCALE, Model
@@ -148,6 +149,8 @@ def fit(examples: Iterable[Example], recipe: Recipe, about: dict[str, Any]) -> t
 
 def _fit_twice(data: _Data, recipe: Recipe, about: dict[str, Any]) -> tuple[Model, LogisticRegression]:
     names = [name for name in data.spool.names(recipe.fewest_mails, recipe.fewest_authors) if safe_text(name) == name]
+    if not names:
+        raise InputError("These mails have nothing in common that a model could learn from. Nothing was trained.")
     if recipe.general:
         names = _most_telling(data, names, recipe)
     model, classifier = _fit(data, recipe, about, names)
