@@ -96,10 +96,10 @@ def learn_from(
     with ExitStack() as stack:
         looks = _Looks(journal, stack if retrain else None)
         failures: list[FiltersError] = []
-        for location in locations or [location_of(*place) for place in journal.lessons.places()]:
+        for location in way_in.locations(locations or [location_of(*place) for place in journal.lessons.places()]):
             try:
                 with closing(way_in.open(location, changes=False)) as source:
-                    looks.into(source, trust)
+                    looks.into(source, trust or way_in.wants(location).trust_authserv)
             except FiltersError as error:  # that keeps nobody from learning what the others say
                 warn(str(error))
                 failures.append(error)
@@ -127,7 +127,7 @@ class _Looks:
     found: dict[tuple[str, str], Examined] = field(default_factory=dict)
     """By account and identity."""
 
-    def into(self, source: Source, trust: list[str] | None) -> None:
+    def into(self, source: Source, trust: Sequence[str] | None) -> None:
         """Notice what somebody moved, and read what is new of it."""
         account, how = source.account, setup(source, trust)
         run = self._run(account)
