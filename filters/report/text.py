@@ -80,6 +80,8 @@ def _timeline(console: Console, figures: Figures) -> None:
         top = max(numbers)
         line = "".join(blocks[-(-number * (len(blocks) - 1) // max(top, 1))] for number in numbers)
         console.print(Text(f"  {title:{_LEAD}}") + Text(line, style) + Text(f"  most: {top:,}"), soft_wrap=True)
+    if figures.undated:
+        say(console, f"  Left out: {counted(figures.undated, 'mail')} with no date, or one that lies ahead.", "dim")
 
 
 def _promises(console: Console, figures: Figures) -> None:
