@@ -144,7 +144,7 @@ def _next(console: Console, audit: Audit, page: str, options: str) -> None:
     if page:
         say(console, f"The page is written: {page}", "bold green")
     places = " ".join(shlex.quote(name) for name in audit.sources)
-    if audit.to_move:
+    if audit.to_move and not audit.anonymous:
         say(console, f"Next, to see what would be moved: unpitch clean {places}{options} --dry-run", "bold")
     elif not audit.findings:
         say(console, "Nothing is to be done here. Another folder may hold what you look for: give its name.")
