@@ -109,7 +109,9 @@ def ours(mails: Sequence[Mail], positive: str, target: float) -> tuple[list[Scor
         training += (time.perf_counter() - start) / len(numbers)
         size = max(size, len(as_json(model).encode()))
         model = replace(model, slope=slope, offset=offset)
-        found += [_scored(model, mail, positive) for mail in mails if mail.fold == number]
+        known = [mail for mail in mails if mail.fold != number]
+        prior = sum(mail.label == positive for mail in known) / len(known)
+        found += [_scored(model, mail, positive, prior) for mail in mails if mail.fold == number]
         print(f"fold {number} done", file=sys.stderr)
     return found, {"reading_s": round(reading, 1), "training_s": round(training, 1), "model_bytes": size}
 
@@ -136,11 +138,12 @@ def _trained(mails: Sequence[Mail], recipe: Recipe = GENERAL) -> Model:
 def _held_out(mails: Sequence[Mail], pair: tuple[int, int], positive: str) -> list[Scored]:
     """Both folds as judged by a model that saw neither: inside the training folds of the one, the other is held out."""
     model = _trained([mail for mail in mails if mail.fold not in pair])
-    return [_scored(model, mail, positive) for mail in mails if mail.fold in pair]
+    return [_scored(model, mail, positive, 0.0) for mail in mails if mail.fold in pair and mail.features]
 
 
-def _scored(model: Model, mail: Mail, positive: str) -> Scored:
-    score = 0.0
+def _scored(model: Model, mail: Mail, positive: str, prior: float) -> Scored:
+    """P(positive); the share of positive mail for what could not be read, since nothing else is known of it (it is kept)."""
+    score = min(prior, 0.49)
     if mail.features:
         chances = model.calibrated(model.probabilities(model.values(mail.features)), {positive})
         score = chances[positive]
