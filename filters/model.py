@@ -128,7 +128,7 @@ def _check(data: dict[str, Any], sha256: str) -> Model:
         raise ValueError("schema")
     categories = tuple(str(name) for name in data["categories"])
     bias = tuple(float(number) for number in data["bias"])
-    weights = {str(name): tuple(float(number) for number in row) for name, row in data["weights"].items()}
+    weights = {str(name): tuple(map(float, row)) for name, row in data["weights"].items()}
     rows = [bias, *weights.values()]
     if any(len(row) != len(categories) for row in rows) or not all(math.isfinite(sum(row)) for row in rows):
         raise ValueError("weights")
