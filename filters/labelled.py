@@ -174,7 +174,7 @@ def _counted(result: dict[str, Any], mail: Mail, label: Label, read: Read) -> La
         identity=identity,
         names=names,
         label=name,
-        features=Features(dict(result["named"]), frozenset(result["words"])),
+        features=Features.from_json(result),
         kin=Kinship(frozenset(result["signs"]), tuple(result["hashes"])),
         author=result["author"],
         barred=result["barred"],
@@ -220,8 +220,7 @@ def worker(setup: Mapping[str, Any]) -> Callable[[bytes], dict[str, Any]]:
         return {
             "passed": "",
             "message_id": message.message_id,
-            "named": features.named,
-            "words": sorted(features.words),
+            **features.as_json(),
             "signs": sorted(kin.signs),
             "hashes": kin.hashes,
             "author": f"{message.from_name.casefold()} <{message.from_address}>",
@@ -242,7 +241,7 @@ def _passed_over(message: Message, sender: Sender) -> str:
 
 def features_of(message: Message, sender: Sender) -> Features:
     """The features of one message, as a trainer wants them: as if a signature covered all of it."""
-    return read(message, sender, templates_of(message, sender))
+    return read(message, sender, templates_of(message, sender), general=True)
 
 
 def is_barred(message: Message, sender: Sender) -> bool:

@@ -42,11 +42,13 @@ class Model:
     slope: float = 1.0
     """These two make P(promotional) come true as often as it says (`calibrated`)."""
     offset: float = 0.0
+    general: bool = False
+    """Whether it knows the tokens of any mail (`filters.tokens`), so that judging has to read them."""
 
     def values(self, features: Features) -> dict[str, float]:
-        """Feature vector: 1 for each named feature; the known words share a block of length `WORDS_SCALE`."""
+        """Feature vector: 1 for each named feature; the known words and tokens share a block of length `WORDS_SCALE`."""
         values = {feature: 1.0 for feature in features.named if feature in self.weights}
-        known = sorted(features.words & self.weights.keys())
+        known = sorted(features.crowd & self.weights.keys())
         each = WORDS_SCALE / math.sqrt(len(known)) if known else 0.0
         return values | dict.fromkeys(known, each)
 
@@ -130,7 +132,8 @@ def _check(data: dict[str, Any], sha256: str) -> Model:
     slope, offset = (float(number) for number in data.get("calibration", (1.0, 0.0)))
     if not (0 < slope < _SLOPE_CAP and abs(offset) < _SLOPE_CAP):
         raise ValueError("calibration")
-    return Model(categories, bias, weights, threshold, unsure, sha256, dict(data["about"]), slope, offset)
+    general = data.get("general", False) is True
+    return Model(categories, bias, weights, threshold, unsure, sha256, dict(data["about"]), slope, offset, general)
 
 
 def shipped(name: str) -> Path:

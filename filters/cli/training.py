@@ -105,7 +105,7 @@ def train(
 ) -> None:
     """Train a model on your own mail, measure it on mail it did not see, and use it unless it is worse than the one in use."""
     from filters import training  # noqa: PLC0415  (scikit-learn)
-    from filters.train import Recipe, as_json  # noqa: PLC0415
+    from filters.train import as_json  # noqa: PLC0415
 
     _check_output(output, curves)
     sender, registry = senders.load(), model_registry()
@@ -116,7 +116,7 @@ def train(
     training.check(own, {one.name for one in said if one.name})
     plan = training.Plan(target, from_scratch, private, given)
     with _progress() as tell:
-        trained = training.course(own, sender, registry, plan, Recipe(), positive=positive, progress=tell)
+        trained = training.course(own, sender, registry, plan, positive=positive, progress=tell)
     _tell(out, output, read, own, trained.measures, trained.scored, trained.threshold, trained)
     _draw(curves, trained.scored, trained.measures)
     if to:
