@@ -88,6 +88,11 @@ def whereabouts(
     return {identity: place for identity, place in found.items() if identity not in twice}, twice
 
 
+def teachable(corrections: Iterable[Correction], never: Collection[str]) -> list[Correction]:
+    """Those that there is something to learn from, as far as the journal can say. `never`: categories that are never moved."""
+    return [one for one in corrections if one.open and one.category not in never]
+
+
 @dataclass(slots=True)
 class _Look:
     """One look at the folders of an account, out of one of them."""

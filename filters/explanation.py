@@ -163,3 +163,15 @@ def worker(setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
         return result
 
     return explain_bytes
+
+
+def doubtful_worker(setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
+    """As `worker`, but only mail that is promotional or unsure is explained: whoever reviews a mailbox looks at no other."""
+    judge_bytes, explain_bytes = judging.worker(setup), worker(setup)
+
+    def explain_doubtful(raw: bytes) -> dict[str, Any]:
+        result = judge_bytes(raw)
+        doubtful = result["claims"] and (result["verdict"]["promotional"] or result["verdict"]["unsure"])
+        return explain_bytes(raw) if doubtful else result
+
+    return explain_doubtful

@@ -9,14 +9,17 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
+from sys import intern
+from typing import Any
 
 from filters.message import Message
 from filters.normal_form import fold, normal, spans, words
 from filters.senders import Disclosure, Footer, Hit, Sender, quotations
+from filters.tokens import tokens
 
 #: Words of the visible text that are looked at; the longest real job alert has about 9,000.
 WORD_CAP = 20_000
@@ -40,10 +43,30 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """`named`: feature to the quote that shows it. `words`: words and word pairs of subject and visible text."""
+    """`named`: feature to the quote that shows it. `words`: words and word pairs of subject and visible text. `tokens`: what mail
+    of any sender is made of (`filters.tokens`), for models that look at it."""
 
     named: dict[str, str]
     words: frozenset[str]
+    tokens: frozenset[str] = frozenset()
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Features:
+        """What `as_json` wrote. Names that many mails share are kept once."""
+        return cls(
+            {intern(name): quote for name, quote in plain["named"].items()},
+            frozenset(map(intern, plain["words"])),
+            frozenset(map(intern, plain["tokens"])),
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields as JSON has them."""
+        return {"named": self.named, "words": sorted(self.words), "tokens": sorted(self.tokens)}
+
+    @property
+    def crowd(self) -> frozenset[str]:
+        """Words and tokens: many, and each of little weight."""
+        return self.words | self.tokens if self.tokens else self.words
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +87,10 @@ class Reading:
 Named = Iterator[tuple[str, str]]
 
 
-def read(message: Message, sender: Sender, templates: tuple[str, ...], *, signed: bool = True) -> Features:
-    """All features of a message that shows these `templates` (see `templates_of`).
+def read(
+    message: Message, sender: Sender, templates: tuple[str, ...], *, signed: bool = True, general: bool = False
+) -> Features:
+    """All features of a message that shows these `templates` (see `templates_of`); the tokens of any mail when `general`.
 
     Not `signed`: the receiver says that the mail is genuine, but not by a signature (SPF alone). Then class and template prove
     nothing, and do not count.
@@ -80,7 +105,8 @@ def read(message: Message, sender: Sender, templates: tuple[str, ...], *, signed
     for function in NAMED:
         for feature, quote in function(reading):
             named.setdefault(feature, quote)
-    return Features(named, word_features(message, cut, sender.ignored))
+    found = tokens(message) if general else frozenset()
+    return Features(named, word_features(message, cut, sender.ignored), found)
 
 
 def visible(message: Message) -> str:
@@ -241,3 +267,8 @@ def word_features(message: Message, cut: list[str], ignored: frozenset[str]) -> 
 def is_word(feature: str) -> bool:
     """Whether a feature is a word or a pair of words: the names of all others have a colon or an underscore in them."""
     return ":" not in feature and "_" not in feature
+
+
+def is_pair(feature: str) -> bool:
+    """Whether a feature is a pair of words."""
+    return " " in feature and is_word(feature)

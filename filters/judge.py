@@ -84,7 +84,8 @@ def judge(message: Message, sender: Sender, model: Model, trusted: Sequence[Auth
             authenticity=authenticity,
             evidence=(Evidence(f"never:{never.name}", shown),),
         )
-    features = read(message, sender, names, signed=authenticity.dkim or authenticity.state != "verified")
+    signed = authenticity.dkim or authenticity.state != "verified"
+    features = read(message, sender, names, signed=signed, general=model.general)
     values = model.values(features)
     chances = model.calibrated(model.probabilities(values), sender.promotional)
     several = sender.holds_several(message.from_address, message.subject, message.links)
@@ -127,7 +128,8 @@ def _strongest(clues: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
 def _evidence(feature: str, weight: float, features: Features) -> Evidence:
     if is_word(feature):
         return Evidence(safe_text(f"word:{feature}"), safe_text(feature, _QUOTE_WIDTH), weight)
-    return Evidence(safe_text(feature), safe_text(unlinked(features.named[feature]), _QUOTE_WIDTH), weight)
+    quote = features.named.get(feature, feature.partition(":")[2])  # a token says itself what it is
+    return Evidence(safe_text(unlinked(feature)), safe_text(unlinked(quote), _QUOTE_WIDTH), weight)
 
 
 def worker(setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:

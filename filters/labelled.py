@@ -119,7 +119,7 @@ def read_labelled(
                 for mail, result in workers.map(_mails(source, label, sender if ours else None, read)):
                     if isinstance(result, Failure):
                         read.unreadable.append(Unreadable(mail.place, result.reason))
-                    elif found := _counted(result, mail, label, read):
+                    elif found := counted(result, mail, label, read):
                         if found.identity in known:
                             _agree(*known[found.identity], found)
                             read.passed["repeated"] += 1
@@ -160,7 +160,7 @@ def gmail_labels(block: bytes) -> frozenset[str]:
     return frozenset(word.strip().casefold() for row in rows for word in row if word.strip())
 
 
-def _counted(result: dict[str, Any], mail: Mail, label: Label, read: Read) -> Labelled | None:
+def counted(result: dict[str, Any], mail: Mail, label: Label, read: Read) -> Labelled | None:
     """The message as a worker read it, unless it does not count."""
     identity = mail.identity or f"sha256:{sha256(mail.raw).hexdigest()}"
     place = "/".join(part for part in (mail.place.account, mail.place.folder, mail.place.key) if part)
@@ -174,7 +174,7 @@ def _counted(result: dict[str, Any], mail: Mail, label: Label, read: Read) -> La
         identity=identity,
         names=names,
         label=name,
-        features=Features(dict(result["named"]), frozenset(result["words"])),
+        features=Features.from_json(result),
         kin=Kinship(frozenset(result["signs"]), tuple(result["hashes"])),
         author=result["author"],
         barred=result["barred"],
@@ -220,8 +220,7 @@ def worker(setup: Mapping[str, Any]) -> Callable[[bytes], dict[str, Any]]:
         return {
             "passed": "",
             "message_id": message.message_id,
-            "named": features.named,
-            "words": sorted(features.words),
+            **features.as_json(),
             "signs": sorted(kin.signs),
             "hashes": kin.hashes,
             "author": f"{message.from_name.casefold()} <{message.from_address}>",
@@ -242,7 +241,7 @@ def _passed_over(message: Message, sender: Sender) -> str:
 
 def features_of(message: Message, sender: Sender) -> Features:
     """The features of one message, as a trainer wants them: as if a signature covered all of it."""
-    return read(message, sender, templates_of(message, sender))
+    return read(message, sender, templates_of(message, sender), general=True)
 
 
 def is_barred(message: Message, sender: Sender) -> bool:

@@ -31,6 +31,7 @@ MESSAGE_CAP = 1_048_576
 HEADER_CAP = 65_536
 #: MIME parts, multiparts and forwarded messages among them, bytes of one Content field, and encoded words in all of those (T8, T10).
 PART_CAP = 100
+_TYPE_CAP = 60
 CONTAINER_CAP = 20
 FIELD_CAP = 2_048
 ENCODED_CAP = 500
@@ -77,6 +78,8 @@ _MAILBOX = re.compile(
 )
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _MESSAGE_ID = re.compile(r"<([!-;=?-~]{1,250})>")
+_CHARSET = re.compile(r"charset\s*=\s*\"?([\w.:-]{1,30})")
+_TOKEN = re.compile(r"\s*([\w-]{1,20})")
 _BARE_URL = re.compile(r"(?i)\b(?:https?://|mailto:)[^\s<>\"']+")
 _NO_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
 _HIGH = re.compile(rb"[\x80-\xff]+")
@@ -112,6 +115,10 @@ class Message:
     """http, https and mailto, each once, in order: href of HTML, bare URLs of plain text."""
     defects: tuple[str, ...]
     """Short codes: "truncated", "bom", "no-from", "malformed:from", "duplicate:<header>", "charset"."""
+    parts: tuple[tuple[str, str, str, str], ...] = ()
+    """Of each MIME part, from the outside in: type, charset, encoding, disposition; lower case, "-" for what is not said."""
+    pages: tuple[str, ...] = ()
+    """The source of the HTML parts that are shown."""
 
     def all(self, name: str) -> tuple[str, ...]:
         """All values of a header (lower-case name), top first."""
@@ -129,7 +136,8 @@ def parse(raw: bytes, truncated: bool = False) -> Message:
     """
     headers, body = read_headers(raw)
     marks = ["truncated"] * truncated + ["bom"] * raw.startswith(codecs.BOM_UTF8)
-    text, hidden, links, faults = _contents(_tree(headers, body))
+    tree = _tree(headers, body)
+    text, hidden, links, pages, faults = _contents(tree)
     name, address, fault = _mailbox([value for key, value in headers if key == "from"])
     top = dict(reversed(headers))
     return Message(
@@ -143,6 +151,8 @@ def parse(raw: bytes, truncated: bool = False) -> Message:
         hidden=hidden,
         links=links,
         defects=tuple(dict.fromkeys([*marks, *_duplicates(headers), *fault, *faults])),
+        parts=tuple(_described(part) for part in tree.walk()),
+        pages=pages,
     )
 
 
@@ -285,24 +295,36 @@ def _boundary(field: bytes) -> bytes:
         raise InputError("a boundary that cannot be read: kept unread") from None
 
 
-def _contents(tree: Part) -> tuple[str, str, tuple[str, ...], list[str]]:
-    """Visible text, hidden text, links and defects of all parts that are shown."""
+def _described(part: Part) -> tuple[str, str, str, str]:
+    """What a part says of itself."""
+    charset = _CHARSET.search(str(part.get("content-type", "")).lower())
+    encoding = _TOKEN.match(str(part.get("content-transfer-encoding", "")).lower())
+    disposition = _TOKEN.match(str(part.get("content-disposition", "")).lower())
+    kind = part.get_content_type()[:_TYPE_CAP]
+    said = [found[1] if found else "-" for found in (charset, encoding, disposition)]
+    return kind, said[0], said[1], said[2]
+
+
+def _contents(tree: Part) -> tuple[str, str, tuple[str, ...], tuple[str, ...], list[str]]:
+    """Visible text, hidden text, links, HTML sources and defects of all parts that are shown."""
     texts: list[str] = []
     hidden: list[str] = []
     links: list[str] = []
+    pages: list[str] = []
     faults: list[str] = []
     for part in _bodies(tree):
         text, fits = _text_of(part)
         faults += [] if fits else ["charset"]
         if part.get_content_type() == "text/html":
             page = read_page(text)
+            pages.append(text)
             text = page.text
             hidden.append(page.hidden)
             links += page.links
         else:
             links += (url.rstrip(".,;:!?)]}") for url in _BARE_URL.findall(text))
         texts.append(_capped(text))
-    return "\n".join(filter(None, texts)), _capped("\n".join(hidden)), _links(links), faults
+    return "\n".join(filter(None, texts)), _capped("\n".join(hidden)), _links(links), tuple(pages), faults
 
 
 def _capped(text: str) -> str:

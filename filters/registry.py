@@ -113,7 +113,7 @@ class Registry:
     def _history(self) -> list[str]:
         try:
             text = (self.folder / _IN_USE).read_text(encoding="ascii", errors="replace")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             text = ""
         except OSError as error:
             raise NotFoundError(f"{self.folder / _IN_USE} cannot be read: {error.strerror}.") from error
@@ -133,8 +133,7 @@ def _row(one: Learnt) -> bytes:
         "label": mail.label,
         "author": mail.author,
         "barred": mail.barred,
-        "named": mail.features.named,
-        "words": sorted(mail.features.words),
+        **mail.features.as_json(),
         "signs": sorted(mail.kin.signs),
         "hashes": mail.kin.hashes,
         "score": one.score,
@@ -148,7 +147,7 @@ def _lesson(row: dict[str, Any]) -> Learnt:
         identity=str(row["identity"]),
         names=tuple(map(str, row["names"])),
         label=str(row["label"]),
-        features=Features(dict(row["named"]), frozenset(row["words"])),
+        features=Features.from_json(row),
         kin=Kinship(frozenset(row["signs"]), tuple(row["hashes"])),
         author=str(row["author"]),
         barred=bool(row["barred"]),

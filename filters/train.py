@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from email import message_from_bytes
@@ -19,12 +18,16 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from filters.features import Features, is_word, read, templates_of
+from filters.errors import InputError
+from filters.features import Features, is_pair, is_word, read, templates_of
 from filters.message import parse
-from filters.model import SCHEMA, Model
+from filters.model import PAIRS_SCALE, SCHEMA, WORDS_SCALE, Model
 from filters.safe_text import safe_text
 from filters.senders import Sender
+from filters.spool import Floats, Ints, Spool
 
+#: Bytes of a model file of less than 2 MB, of a feature's name in it, and of one weight.
+_FILE_SIZE, _NAME_SIZE, _WEIGHT_SIZE = 1_900_000, 24, 8
 #: The line between what was written and the footer, in text parts.
 _RULE = re.compile(r"^[-.]{20,}\s*$", re.MULTILINE)
 
@@ -44,6 +47,20 @@ class Recipe:
     least_weight: float = 0.1
     """A word whose weights all stay below this in a first fit is left out of the second one."""
     decimals: int = 4
+    tolerance: float = 1e-6
+    general: bool = False
+    """Whether to look at what mail of any sender is made of (`filters.tokens`). Not for invented mail, whose headers we made up."""
+    most_features: int = 30_000
+    """A general model has no more features than this, nor than fit into 2 MB."""
+
+
+def general(recipe: Recipe) -> Recipe:
+    """The same for real mail: it has more features than can be fitted twice, and its words need not be those of several authors."""
+    return replace(recipe, general=True, fewest_authors=1, least_weight=0.0, tolerance=1e-5)
+
+
+#: For any real mail.
+GENERAL = general(Recipe())
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +95,10 @@ def _barred(raw: bytes, sender: Sender) -> bool:
     return several or (stream is not None and stream.wanted)
 
 
-def features_of(raw: bytes, sender: Sender) -> Features:
+def features_of(raw: bytes, sender: Sender, *, general: bool = False) -> Features:
     """The features of one mail."""
     message = parse(raw)
-    return read(message, sender, templates_of(message, sender))
+    return read(message, sender, templates_of(message, sender), general=general)
 
 
 def carriers(raw: bytes) -> list[bytes]:
@@ -125,64 +142,99 @@ def _only(raw: bytes, text: str, subtype: str, charset: str) -> bytes:
     return mime.as_bytes()
 
 
-def vocabulary(examples: Sequence[Example], recipe: Recipe) -> list[str]:
-    """Named features that occur, and words that enough mails of enough authors use; sorted."""
-    mails: Counter[str] = Counter()
-    authors: dict[str, set[str]] = {}
-    named: set[str] = set()
-    for example in examples:
-        words: set[str] = set()
-        for variant in example.variants:
-            named.update(variant.named)
-            words.update(variant.words)
-        mails.update(words)
-        for word in words:
-            authors.setdefault(word, set()).add(example.author)
-    common = {
-        word for word, n in mails.items() if n >= recipe.fewest_mails and len(authors[word]) >= recipe.fewest_authors
-    }
-    return sorted(named | common)
-
-
-def fit(examples: Sequence[Example], recipe: Recipe, about: dict[str, Any]) -> tuple[Model, LogisticRegression]:
+def fit(examples: Iterable[Example], recipe: Recipe, about: dict[str, Any]) -> tuple[Model, LogisticRegression]:
     """Train, drop the words that hardly matter, and train again. The same examples and recipe give the same model: one thread,
-    fixed order, rounded weights.
+    fixed order, rounded weights. The examples are gone through once, and need not fit into memory (`filters.spool`).
 
     The returned classifier carries the rounded weights too, so that the two can be compared.
     """
-    model, _ = _fit(examples, recipe, about, vocabulary(examples, recipe))
+    with Spool(authors=recipe.fewest_authors) as spool:
+        return _fit_twice(_gather(examples, spool), recipe, about)
+
+
+def _fit_twice(data: _Data, recipe: Recipe, about: dict[str, Any]) -> tuple[Model, LogisticRegression]:
+    names = [name for name in data.spool.names(recipe.fewest_mails, recipe.fewest_authors) if safe_text(name) == name]
+    if recipe.general and names:
+        names = _most_telling(data, names, recipe)
+    if not names:
+        raise InputError("These mails have nothing in common that a model could learn from. Nothing was trained.")
+    model, classifier = _fit(data, recipe, about, names)
+    if not recipe.least_weight:
+        return model, classifier
     kept = [
         name for name, row in model.weights.items() if not is_word(name) or max(map(abs, row)) >= recipe.least_weight
     ]
-    return _fit(examples, recipe, about, sorted(kept))
+    return _fit(data, recipe, about, sorted(kept))
 
 
-def _fit(
-    examples: Sequence[Example], recipe: Recipe, about: dict[str, Any], names: list[str]
-) -> tuple[Model, LogisticRegression]:
-    categories = tuple(sorted({example.category for example in examples}))
-    empty = Model(categories, (0.0,) * len(categories), dict.fromkeys(names, ()), 1.0, 1.0, "", {})
-    rows = [(variant, example) for example in examples for variant in example.variants]
-    matrix = matrix_of([variant for variant, _ in rows], empty, names)
-    labels = np.array([categories.index(example.category) for _, example in rows])
-    shares = np.array([1.0 / len(example.variants) for _, example in rows])
-    classifier = LogisticRegression(C=recipe.cost, max_iter=5000, tol=1e-6)
+@dataclass(frozen=True, slots=True)
+class _Data:
+    """Rows of features, and of each row the number of its category and its share of its mail."""
+
+    spool: Spool
+    categories: tuple[str, ...]
+    labels: Ints
+    shares: Floats
+
+
+def _gather(examples: Iterable[Example], spool: Spool) -> _Data:
+    found: list[str] = []
+    for example in examples:
+        spool.add(example.variants, example.author)
+        found.append(example.category)
+    categories = tuple(sorted(set(found)))
+    numbers = {category: number for number, category in enumerate(categories)}
+    labels = np.array([numbers[category] for category in found], np.int32)
+    rows = np.array(spool.variants)
+    return _Data(spool, categories, np.repeat(labels, rows), np.repeat(1.0 / rows, rows))
+
+
+def _unevenness(data: _Data, names: list[str]) -> tuple[Floats, Floats]:
+    """Of each feature, how unevenly the categories use it (the greatest log ratio of its share in one to its share in the rest), and
+    in how many mails it occurs."""
+    counts = data.spool.frequencies(names, data.labels, data.shares)
+    mails = np.bincount(data.labels, data.shares)
+    inside = (counts + 1) / (mails + 2)
+    total = counts.sum(axis=1)
+    outside = (total[:, None] - counts + 1) / (mails.sum() - mails + 2)
+    return np.abs(np.log(inside / outside)).max(axis=1), total
+
+
+def _most_telling(data: _Data, names: list[str], recipe: Recipe) -> list[str]:
+    """As many features as a model may have: those that are uneven and frequent."""
+    most = min(recipe.most_features, _FILE_SIZE // (_NAME_SIZE + _WEIGHT_SIZE * len(data.categories)))
+    uneven, total = _unevenness(data, names)
+    best = np.argsort(-uneven * np.sqrt(total), kind="stable")[:most]
+    return [names[number] for number in sorted(best.tolist())]
+
+
+def _fit(data: _Data, recipe: Recipe, about: dict[str, Any], names: list[str]) -> tuple[Model, LogisticRegression]:
+    """Fit these features. A general model's are stretched by their unevenness, which makes the penalty on the telling ones small (Wang
+    and Manning 2012: naive Bayes and a linear classifier in one); the weights are those of the features as they are."""
+    stretch = _unevenness(data, names)[0] if recipe.general else np.ones(len(names))
+    blocks = np.where(data.spool.named(names), 0, 1).astype(np.int32)
+    if recipe.general:
+        blocks[[is_pair(name) for name in names]] = 2
+    matrix = data.spool.matrix(names, blocks, np.array([1.0, WORDS_SCALE, PAIRS_SCALE]), stretch)
+    classifier = LogisticRegression(C=recipe.cost, max_iter=5000, tol=recipe.tolerance)
     with threadpool_limits(1):
-        classifier.fit(matrix, labels, sample_weight=shares)
-    if len(categories) == 2:  # one row for the second; the same as two rows of half of it
-        classifier.coef_ = np.vstack([-classifier.coef_, classifier.coef_]) / 2
-        classifier.intercept_ = np.hstack([-classifier.intercept_, classifier.intercept_]) / 2
-    classifier.coef_ = np.round(classifier.coef_, recipe.decimals)
-    classifier.intercept_ = np.round(classifier.intercept_, recipe.decimals)
-    columns = classifier.coef_.T
-    weights = {name: tuple(map(float, row)) for name, row in zip(names, columns, strict=True)}
-    model = replace(
-        empty,
-        bias=tuple(map(float, classifier.intercept_)),
-        weights=weights,
+        classifier.fit(matrix, data.labels, sample_weight=data.shares)
+    weights, bias = classifier.coef_.T * stretch[:, None], classifier.intercept_
+    if len(data.categories) == 2:  # one row of weights for the second against the first: half of it for, half against
+        weights, bias = weights * (-0.5, 0.5), bias * (-0.5, 0.5)
+    weights, bias = np.round(weights, recipe.decimals), np.round(bias, recipe.decimals)
+    classifier.coef_, classifier.intercept_ = weights.T, bias
+    if len(data.categories) == 2:
+        classifier.coef_, classifier.intercept_ = 2 * weights.T[1:], 2 * bias[1:]
+    model = Model(
+        categories=data.categories,
+        bias=tuple(bias.tolist()),
+        weights={name: tuple(row) for name, row in zip(names, weights.tolist(), strict=True)},
         threshold=recipe.threshold,
         unsure=recipe.unsure,
+        sha256="",
         about=about,
+        general=recipe.general,
     )
     return model, classifier
 
@@ -252,6 +304,8 @@ def as_json(model: Model) -> str:
         "categories": model.categories,
         "bias": model.bias,
     }
+    if model.general:
+        head["general"] = True
     if (model.slope, model.offset) != (1.0, 0.0):
         head["calibration"] = [model.slope, model.offset]
     lines = [f" {json.dumps(key)}: {json.dumps(value, sort_keys=True)}," for key, value in head.items()]

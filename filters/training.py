@@ -19,7 +19,7 @@ from filters.measures import Confusion, Measures, Scored, Threshold, calibration
 from filters.model import Model, corpus_folder, load
 from filters.registry import Learnt, Registry
 from filters.senders import Sender
-from filters.train import Example, Recipe, as_json, digest, fit, read_corpus
+from filters.train import Example, Recipe, as_json, digest, fit, general, read_corpus
 
 #: Mails of each label that can be measured at all, and folds.
 FEWEST = 20
@@ -108,7 +108,7 @@ def course(
     sender: Sender,
     registry: Registry,
     plan: Plan,
-    recipe: Recipe,
+    recipe: Recipe | None = None,
     *,
     positive: str = "",
     progress: Callable[[str], None] = lambda _: None,
@@ -116,8 +116,11 @@ def course(
     """A model of a person's own mail. Nothing is written.
 
     With `positive` the labels are none of the sender's, and this one is what is sought. Where there is too little mail to measure
-    with, the shipped corpus is asked about as well.
+    with, the shipped corpus is asked about as well. Raises InputError where nothing can be held out, or learnt.
     """
+    recipe = recipe or Recipe()
+    if positive or plan.from_scratch:  # real mail alone: the shipped corpus is invented, its headers too
+        recipe = general(recipe)
     recipe = replace(recipe, fewest_authors=max(recipe.fewest_authors, plan.private))
     if positive:
         rows = rows_of(own, plan, lambda one: one.label, {positive})
@@ -144,7 +147,7 @@ def retrained(
     """What the model in use was trained on, and these as well; the newer label counts. Gives all that was learnt from, too."""
     known = {one.mail.identity: one.mail for one in registry.lessons(registry.in_use())}
     own = list((known | {one.identity: one for one in lessons}).values())
-    return course(own, sender, registry, Plan(), Recipe(), progress=progress), own
+    return course(own, sender, registry, Plan(), progress=progress), own
 
 
 def adopt(registry: Registry, trained: Trained, own: Sequence[Labelled], *, force: bool) -> str:

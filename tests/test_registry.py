@@ -33,7 +33,7 @@ LEARNT = Learnt(
         identity="sha256:1",
         names=("1", "box/1"),
         label="keep",
-        features=Features({"sign": "quoted \ud800 words"}, frozenset({"a", "b c"})),
+        features=Features({"sign": "quoted \ud800 words"}, frozenset({"a", "b c"}), frozenset({"link:x"})),
         kin=Kinship(frozenset({"id:1"}), (1, 2)),
         author="ann",
     ),

@@ -90,9 +90,15 @@ def test_the_card_tells_how_it_came_to_be_and_no_word_of_the_mail(registry: Regi
 
 def test_held_out_scores_come_from_models_that_did_not_see_the_mail(registry: Registry) -> None:
     """A mail of no telling word at all cannot be known by a model that did not learn it by heart."""
-    alone = [replace(one, features=Features({}, frozenset({f"only{at} only"}))) for at, one in enumerate(OWN)]
+    alone = [replace(one, features=Features({}, frozenset({f"only{at}", "same"}))) for at, one in enumerate(OWN)]
     trained = course(alone, SENDER, registry, SCRATCH, Recipe(fewest_mails=1, fewest_authors=1))
     assert trained.measures.auc < 0.7
+
+
+def test_mail_that_has_nothing_in_common_teaches_nothing(registry: Registry) -> None:
+    alone = [replace(one, features=Features({}, frozenset({f"only{at}"}))) for at, one in enumerate(OWN)]
+    with pytest.raises(InputError, match="nothing in common"):
+        course(alone, SENDER, registry, SCRATCH)
 
 
 def test_flipped_labels_do_not_pass_the_gate_silently(registry: Registry) -> None:

@@ -21,6 +21,7 @@ from filters.cli import (
     initial,
     learning,
     mailbox,
+    reviewing,
     scheduling,
     tell,
     training,
@@ -51,6 +52,7 @@ undoing.add_to(app)
 training.add_to(app)
 learning.add_to(app)
 tell.add_to(app)
+reviewing.add_to(app)
 configuration.add_to(app)
 initial.add_to(app)
 scheduling.add_to(app)

@@ -44,7 +44,7 @@ from filters.cli.options import (
 from filters.errors import FiltersError, LimitError, RefusedError, UsageError
 from filters.journal import OPEN, Journal, numbers
 from filters.journal import Move as MoveRow
-from filters.learning import never_taught, teachable
+from filters.lessons import PROMOTIONAL
 from filters.limits import DAYS, MAX_MOVES, Limits
 from filters.monitoring import Done
 from filters.report import Audit, headline, opt_out_text, promotional_list, say
@@ -360,18 +360,18 @@ def _notice(out: Console, source: Source, journal: Journal, run: str, how: Setup
     left = [one for one in found.findings if one.action == "keep" and not one.promotional]
     taught = [one.candidate for one in left if one.candidate.identity not in doubtful]
     corrections.remember(journal, source.account, run, noticed, taught)
-    known = journal.lessons.of(source.account)
-    if count := len(teachable(known, how)):
-        say(
-            out,
-            f"{count:,} correction{'' if count == 1 else 's'} seen; `unpitch learn` learns from {'it' if count == 1 else 'them'}.",
-        )
-    for one in never_taught(noticed.corrections, how):
-        say(
-            out,
-            f"{how.sender.categories[one.category].title} mail was put into {one.folder}: <{one.message_id}>. Nothing is learnt from that.",
-            "yellow",
-        )
+    never = {name for name, one in how.sender.categories.items() if one.action == "never"}
+    if count := len(corrections.teachable(journal.lessons.of(source.account).values(), never)):
+        some = "1 correction" if count == 1 else f"{count:,} corrections"
+        say(out, f"{some} seen; `unpitch learn` learns from {'it' if count == 1 else 'them'}.", "bold")
+    for one in noticed.corrections:
+        if one.label == PROMOTIONAL and one.category in never:
+            title = how.sender.categories[one.category].title
+            say(
+                out,
+                f"{title} mail was put into {one.folder}: <{one.message_id}>. Nothing is learnt from that.",
+                "yellow",
+            )
 
 
 @contextmanager

@@ -71,6 +71,8 @@ def explain(
         mailbox.gather(source, how, policy(sender, None, "keep"), {}, found)
     if html and found.findings:
         write_private(html, _page_of(found.findings[0], sender), force)
+    elif html:
+        warn(f"There is nothing to explain, so no page was written to {html}.")
     if redact and found.findings:
         redacted_text(console(), found)
         warn("Read it before you send it: a gap may be missing. Other words than common ones are left out.")
