@@ -262,3 +262,15 @@ def test_the_demo_does_everything_and_leaves_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "back in the inbox" in done.stdout
     assert not (tmp_path / "s").exists()
+
+
+def test_a_shell_is_told_the_commands(tmp_path: Path) -> None:
+    environment = {"_UNPITCH_COMPLETE": "complete_bash", "COMP_WORDS": "unpitch cl", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("unpitch")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["clean"])

@@ -42,7 +42,7 @@ app = typer.Typer(
     help="Finds LinkedIn's mail in a mailbox, tells its advertising from the mail you want, moves the advertising to a folder,"
     " can take it back, and says how to opt out.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
