@@ -31,6 +31,8 @@ class Done:
     left: int = 0
     """To be moved, and not moved: a limit, or somebody, stopped it."""
     unreadable: int = 0
+    unsettled: int = 0
+    """Of an earlier run that broke off, and for a person to look at."""
     received: int = 0
     """Bytes that came from the server."""
     seconds: float = 0.0
@@ -58,6 +60,7 @@ _METRICS = (
     ("moved", "Messages moved by the last run.", "moved"),
     ("left", "Messages that the last run was to move and did not.", "left"),
     ("unreadable", "Messages that the last run could not read.", "unreadable"),
+    ("unsettled", "Messages of an earlier run that broke off, for a person to look at.", "unsettled"),
     ("received_bytes", "Bytes that came from the server in the last run.", "received"),
     ("duration_seconds", "How long the last run took.", "seconds"),
     ("exit_code", "Exit code of the last run; 0 is success.", "exit_code"),

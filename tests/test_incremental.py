@@ -158,13 +158,33 @@ def test_a_run_that_fails_leaves_the_mark_where_it_was(nights: Nights) -> None:
     assert (done.messages, done.moved) == (2, 2)
 
 
-def test_what_was_taken_back_by_hand_or_undo_has_a_new_number_and_is_judged(nights: Nights) -> None:
-    nights.deliver(mails.mail(number=1))
-    nights.night()
+def test_what_a_person_puts_back_has_a_new_number_and_is_not_moved_again(nights: Nights) -> None:
+    nights.deliver(mails.mail(number=1), mails.friend(2))
+    assert nights.night().moved == 1
     with nights.server.neighbour(nights.user) as client:
         client.select("LinkedIn")
         client.uid("MOVE", "1:*", "INBOX")
-    assert nights.night().messages == 1
+    again = nights.night()
+    assert (again.messages, again.moved) == (1, 0)
+    assert nights.night(full=True).moved == 0
+
+
+def test_a_copy_that_a_person_makes_teaches_nothing_though_the_night_sees_new_mail_only(
+    nights: Nights, tmp_path: Path
+) -> None:
+    nights.deliver(mails.job_alert(1), mails.mail(number=2))
+    assert nights.night().moved == 1
+    nights.night()
+    with nights.server.neighbour(nights.user) as client:
+        client.select("INBOX")
+        client.uid("COPY", "1", "LinkedIn")
+    nights.deliver(mails.friend(3))
+    nights.night()
+    journal = look_into(tmp_path / "state" / "journal.sqlite3")
+    assert journal
+    with journal:
+        (account,) = {run.account for run in journal.runs()}
+        assert journal.lessons.of(account) == {}
 
 
 def test_a_budget_stops_the_fetching_and_the_next_runs_go_on_from_there(nights: Nights) -> None:

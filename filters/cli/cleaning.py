@@ -122,6 +122,8 @@ def clean(
     """
     if not (dry_run or yes or sys.stdin.isatty()):
         raise UsageError("There is no terminal to ask on. Add --yes to move, or --dry-run to see what would be moved.")
+    if quiet and not (yes or dry_run):
+        raise UsageError("--quiet hides what you would be asked about. Add --yes, or leave it out.")
     way_in = access(
         password_command,
         ca_file,
@@ -147,7 +149,7 @@ def clean(
         shown = Console(file=io.StringIO(), highlight=False, emoji=False, markup=False) if quiet else out
         done = _one(shown, way_in, location, dry_run=dry_run, full=full, ask=None if yes else typer.confirm)
         all_done.append(done)
-        if quiet and isinstance(shown.file, io.StringIO) and (done.moved or done.left or done.error):
+        if quiet and isinstance(shown.file, io.StringIO) and (done.moved or done.left or done.unsettled or done.error):
             print(shown.file.getvalue(), end="")
         if done.error:
             warn(done.error)
@@ -233,8 +235,8 @@ def clean_one(
     done.folder = source.folder
     with journal_to_change(journal_file) as journal, journal.run(source.account, "clean", now) as run:
         done.run = run
-        _settled(out, moving.reconcile(source, journal))
-        _settled(out, moving.reconcile_all(way_in.open_at(source.account), journal, source.account))
+        done.unsettled = _settled(out, moving.reconcile(source, journal))
+        done.unsettled += _settled(out, moving.reconcile_all(way_in.open_at(source.account), journal, source.account))
         with _counted(source, journal, terms, now, done):
             found = gather(source, terms.setup, terms.policy, journal.barred(source.account), Audit())
             _notice(out, source, journal, run, terms.setup, found, _plain(terms.to))
@@ -432,9 +434,10 @@ def _show(out: Console, found: Audit, how: Setup) -> None:
         say(out, f"{kept} more look promotional and are kept; `unpitch audit` says why.")
 
 
-def _settled(out: Console, rows: list[MoveRow]) -> None:
-    """Tell what an earlier run, which broke off, had left open, as far as somebody must know."""
-    for row in rows:
-        if row.state in ("doubt", "vanished", *OPEN):
-            what = row.reason or f"not settled yet, because {row.place.folder or 'its folder'} cannot be looked at now"
-            say(out, f"Of run {row.run}, which broke off: {row.message_id or row.place.key}: {what}", "yellow")
+def _settled(out: Console, rows: list[MoveRow]) -> int:
+    """Tell what an earlier run, which broke off, had left open, as far as somebody must know; and of how many messages that is so."""
+    worth_telling = [row for row in rows if row.state in ("doubt", "vanished", *OPEN)]
+    for row in worth_telling:
+        what = row.reason or f"not settled yet, because {row.place.folder or 'its folder'} cannot be looked at now"
+        say(out, f"Of run {row.run}, which broke off: {row.message_id or row.place.key}: {what}", "yellow")
+    return len(worth_telling)
