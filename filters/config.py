@@ -1,24 +1,93 @@
-"""What a run is told by options and environment: where things lie, and how to get a password without showing it."""
+"""The configuration: one TOML file with accounts, and what is wanted of each. Every key of an account is an option of `clean` as well.
+
+A mistake is told with its line, and all of them at once; a key that does not exist, with the one that was perhaps meant.
+"""
 
 from __future__ import annotations
 
-import getpass
+import difflib
+import json
 import os
-import select
-import shlex
-import subprocess
-import sys
-import time
-from collections.abc import Callable
+import re
+import stat
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import platformdirs
 
-from filters.errors import LoginError, UsageError
+from filters.errors import NotFoundError, UsageError
+from filters.preferences import KEYS, REFUSED, SECRETS, Preferences, texts
+from filters.safe_text import safe_text
+from filters.sources.location import SCHEMES, parse_url
 
-_COMMAND_SECONDS = 60
-#: Bytes of its output: a password, and notes below it.
-_COMMAND_BYTES = 65_536
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+#: Bytes of a file that is read at all.
+_CAP = 1_048_576
+
+
+class ConfigError(UsageError):
+    """The configuration has mistakes. `mistakes` are (line, text); line 0 where none can be named."""
+
+    def __init__(self, path: Path, mistakes: list[tuple[int, str]]) -> None:
+        self.mistakes = mistakes
+        lines = "; ".join(f"line {line}: {text}" if line else text for line, text in mistakes)
+        super().__init__(f"{path}: {lines.rstrip('.')}. `unpitch config check` lists the mistakes.")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One mailbox with a name. `folders` are those to look through."""
+
+    name: str
+    location: str
+    folders: tuple[str, ...]
+    preferences: Preferences
+    lines: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
+    """In which line of the file each key was said."""
+
+    @property
+    def id(self) -> str:
+        """What the journal calls the account: a location without folder, or a path."""
+        return account_of(self.location)
+
+    def locations(self) -> list[str]:
+        """One for each folder."""
+        if not self.location.lower().startswith(SCHEMES):
+            return [str(Path(self.location, f".{folder}")) if folder else self.location for folder in self.folders]
+        return [f"{self.id}/{quote(folder)}" for folder in self.folders]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the file says; `path` need not exist."""
+
+    path: Path
+    accounts: tuple[Account, ...] = ()
+
+    def named(self, name: str) -> Account | None:
+        """The account with this name."""
+        return next((one for one in self.accounts if one.name == name), None)
+
+    def of(self, location: str) -> Account | None:
+        """The account that a location belongs to."""
+        id = account_of(location)
+        return next((one for one in self.accounts if id == one.id or id in one.locations()), None)
+
+
+def account_of(location: str) -> str:
+    """What the journal calls the account of a location. Raises UsageError."""
+    if location.lower().startswith(SCHEMES):
+        return parse_url(location).account
+    return location if location == "-" else os.path.realpath(os.path.expanduser(location))
+
+
+def quoted(text: str) -> str:
+    """A text as TOML writes it."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def state_folder() -> Path:
@@ -26,71 +95,146 @@ def state_folder() -> Path:
     return Path(os.environ.get("UNPITCH_STATE") or platformdirs.user_state_dir("unpitch", appauthor=False))
 
 
-def password_for(account: str, command: str, warn: Callable[[str], None], seconds: float = _COMMAND_SECONDS) -> str:
-    """The password for an account: from a command (its first line of output, within `seconds`), the environment, or a prompt.
-
-    Raises LoginError when there is no way to get one. No shell is involved, and the secret is in no message.
-    """
-    if command:
-        return _first_line(_words(command), seconds)
-    if secret := os.environ.get("UNPITCH_PASSWORD"):
-        warn(
-            "The password comes from UNPITCH_PASSWORD, which other programs of yours can read. --password-command is safer."
-        )
-        return secret
-    if not sys.stdin.isatty():
-        raise LoginError(
-            f"There is no password for {account} and no terminal to ask for it. Use --password-command or UNPITCH_PASSWORD."
-        )
-    return getpass.getpass(f"Password for {account}: ")
+def config_path() -> Path:
+    """Where the configuration lies: UNPITCH_CONFIG, else the platform's place for configuration."""
+    folder = platformdirs.user_config_path("unpitch", appauthor=False)
+    return Path(os.environ.get("UNPITCH_CONFIG") or folder / "config.toml")
 
 
-def _words(command: str) -> list[str]:
+def load(path: Path) -> Config:
+    """Read the file. No file is a configuration without accounts. Raises ConfigError, NotFoundError."""
+    text = _text(path)
     try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise UsageError(f"--password-command cannot be split into words: {error}.") from error
-    if not words:
-        raise UsageError("--password-command is empty.")
-    return words
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        at = re.search(r" \(at line (\d+), column \d+\)$", str(error))
+        why = str(error)[: at.start()] if at else str(error)
+        raise ConfigError(path, [(int(at[1]) if at else 0, _in_plain_words(why))]) from None
+    reading = _Reading(text)
+    accounts = reading.accounts(tables)
+    if reading.mistakes:
+        raise ConfigError(path, sorted(reading.mistakes))
+    return Config(path, tuple(accounts))
 
 
-def _first_line(words: list[str], seconds: float) -> str:
-    output, fault = _output(words, seconds)
+def _text(path: Path) -> str:
     try:
-        secret = output.partition(b"\n")[0].rstrip(b"\r").decode()
+        with path.open("rb") as file:
+            mode, content = os.fstat(file.fileno()).st_mode, file.read(_CAP + 1)
+        if mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise ConfigError(
+                path, [(0, f"others may write to it, and it names programs to run. Run: chmod 600 {path}")]
+            )
+        if len(content) > _CAP:
+            raise ConfigError(path, [(0, "it is longer than a configuration can be")])
+        return content.decode()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
     except UnicodeDecodeError:
-        fault = fault or "printed what is no text (UTF-8)"
-    if fault:
-        raise LoginError(f"The password command {words[0]} {fault}; run it by itself to see why.")
-    if not secret:
-        raise LoginError(
-            f"The password command {words[0]} printed nothing; it must print the password on its first line."
-        )
-    return secret
+        raise ConfigError(path, [(0, "it is no text (UTF-8)")]) from None
+    except OSError as error:
+        raise NotFoundError(f"{path}: {(error.strerror or 'cannot be read').lower()}. Check your rights.") from error
 
 
-def _output(words: list[str], seconds: float) -> tuple[bytes, str]:
-    """What a program prints, and what is wrong with it ("" for nothing). It is ended when it prints or takes too much."""
-    deadline = time.monotonic() + seconds
-    output = b""
-    try:
-        with subprocess.Popen(words, stdout=subprocess.PIPE, bufsize=0) as process:
+def _in_plain_words(why: str) -> str:
+    twice = re.match(r"Cannot declare \('accounts', '(.*)'\) twice", why)
+    return f"there are two accounts with the name {twice[1]}; give one of them another" if twice else why
+
+
+class _Reading:
+    """One pass over the tables, which gathers mistakes."""
+
+    def __init__(self, text: str) -> None:
+        self._lines = text.splitlines()
+        self.mistakes: list[tuple[int, str]] = []
+
+    def accounts(self, tables: dict[str, Any]) -> list[Account]:
+        usual = self._preferences((), "defaults", tables.get("defaults", {}))[0]
+        self._unknown(set(tables) - {"accounts", "defaults"}, ("accounts", "defaults"), ())
+        named = tables.get("accounts", {})
+        if not isinstance(named, dict) or not all(isinstance(one, dict) for one in named.values()):
+            self._mistake((), "accounts", "write each account as a table of its own, such as [accounts.home]")
+            return []
+        found = [account for name, table in named.items() if (account := self._account(name, table, usual))]
+        for at, one in enumerate(found):
+            if twin := next((other for other in found[:at] if other.id == one.id), None):
+                self._mistake(("accounts", one.name), "location", f"this is the mailbox of {twin.name} as well")
+        return found
+
+    def _account(self, name: str, table: dict[str, Any], usual: Preferences) -> Account | None:
+        at = ("accounts", name)
+        if not _NAME.fullmatch(name):
+            self._mistake(
+                at, "", f"an account's name has letters, digits, - and _ only, not {safe_text(repr(name), 60)}"
+            )
+        preferences, lines = self._preferences(at, "", table)
+        location, folders = table.get("location"), table.get("folders")
+        try:
+            if not isinstance(location, str) or not location:
+                raise UsageError("it says where the mailbox is, such as imaps://you@example.org@imap.example.org")
+            is_url = location.lower().startswith(SCHEMES)
+            inside = parse_url(location).folder if is_url else ""
+            location = location if is_url else os.path.expanduser(location)
+        except UsageError as error:
+            self._mistake(at, "location", str(error))
+            return None
+        if folders is not None and not texts(folders):
+            self._mistake(at, "folders", 'wants a list of folders, such as ["INBOX"]')
+            folders = None
+        return Account(name, location, tuple(folders or [inside]), preferences.over(usual), lines)
+
+    def _preferences(self, at: tuple[str, ...], name: str, table: Any) -> tuple[Preferences, dict[str, int]]:
+        where = (*at, name) if name else at
+        if not isinstance(table, dict):
+            self._mistake(at, name, "is to be a table")
+            return Preferences(), {}
+        more = ("location", "folders") if at else ()
+        self._unknown(set(table) - set(KEYS) - set(more), (*KEYS, *more), where)
+        values: dict[str, Any] = {}
+        for key in [key for key in KEYS if key in table]:
             try:
-                assert process.stdout  # noqa: S101 (a pipe was asked for)
-                pipe = process.stdout.fileno()
-                while select.select([pipe], [], [], max(deadline - time.monotonic(), 0))[0]:
-                    more = os.read(pipe, _COMMAND_BYTES)
-                    output += more
-                    if not more:
-                        break
-                    if len(output) > _COMMAND_BYTES:
-                        return b"", f"printed more than {_COMMAND_BYTES} bytes"
-                code = process.wait(max(deadline - time.monotonic(), 0.1))
-            finally:
-                process.kill()
-    except subprocess.TimeoutExpired:
-        return b"", f"took longer than {seconds:.0f} s"
-    except (OSError, ValueError):
-        return b"", "cannot be run"
-    return output, f"ended with exit code {code}" if code else ""
+                values[key] = KEYS[key].read(table[key])
+            except (UsageError, ValueError) as error:
+                self._mistake(where, key, str(error))
+        ways = [key for key in SECRETS if values.get(key)]
+        if len(ways) > 1:
+            self._mistake(where, ways[1], f"{ways[0]} and {ways[1]} exclude each other; keep one way to the password")
+        return Preferences(**values), {key: self._line(where, key) for key in table}
+
+    def _unknown(self, keys: set[str], known: tuple[str, ...], at: tuple[str, ...]) -> None:
+        for key in sorted(keys):
+            if why := REFUSED.get(key):
+                self._mistake(at, key, why)
+                continue
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {near[0]}?" if near else f". There are: {', '.join(sorted(known))}"
+            self._mistake(at, key, f"there is no key {safe_text(key, 60)}{hint}")
+
+    def _mistake(self, at: tuple[str, ...], key: str, text: str) -> None:
+        whole = not key or text.startswith(("there ", "this "))
+        text = text if whole else f"{key}: {text}"
+        self.mistakes.append((self._line(at, key), text.rstrip(".")))
+
+    def _line(self, at: tuple[str, ...], key: str) -> int:
+        """The line in which a key of a table stands, or the table's own; 0 when it cannot be found."""
+        header = 0
+        inside = not at
+        for number, line in self._statements():
+            table = re.fullmatch(r"\s*\[(.+)\]\s*(?:#.*)?", line)
+            if table:
+                path = tuple(part.strip().strip("\"'") for part in table[1].split("."))
+                inside = path == at
+                if inside or path[: len(at) + 1] == (*at, key):
+                    header = header or number
+            elif inside and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]", line):
+                return number
+        return header
+
+    def _statements(self) -> Iterator[tuple[int, str]]:
+        """Lines that begin something: what stands before them is TOML by itself, so they are inside of no list and no text."""
+        for number, line in enumerate(self._lines, 1):
+            try:
+                tomllib.loads("\n".join(self._lines[: number - 1]))
+            except tomllib.TOMLDecodeError:
+                continue
+            yield number, line

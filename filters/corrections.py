@@ -52,11 +52,13 @@ class Noticed:
         )
 
 
-def notice(source: Source, journal: Journal, here: Sequence[Candidate], to: str = "") -> Noticed:
-    """Look for moves of a person's. `here`: all mail of the sender's that lies in the source's folder; `to`: the target folder of
-    this run, besides those of earlier ones. Changes nothing, in the mailbox nor in the journal. Raises like `Source.find`."""
+def notice(source: Source, journal: Journal, here: Sequence[Candidate], to: str = "", *, whole: bool = True) -> Noticed:
+    """Look for moves of a person's. `here`: all mail of the sender's that lies in the source's folder, or where that is not known as
+    a `whole`, what is new there: then only what was taken out of a target folder is noticed, for of the rest nobody knows whether it
+    lies here as well. `to`: the target folder of this run, besides those of earlier ones. Changes nothing, in the mailbox nor in the
+    journal. Raises like `Source.find`."""
     look = _Look.at(source, journal, here)
-    return look.taken_out() + look.put_in(to)
+    return look.taken_out() + look.put_in(to) if whole else look.taken_out()
 
 
 def remember(journal: Journal, account: str, run: str, noticed: Noticed, left: Iterable[Candidate] = ()) -> None:
@@ -84,6 +86,11 @@ def whereabouts(
     kept = {one.identity for one in corrections if one.label == KEEP and one.identity in found}
     twice = look.in_a_target(kept) | look.in_own_folder(found.keys() - kept)
     return {identity: place for identity, place in found.items() if identity not in twice}, twice
+
+
+def teachable(corrections: Iterable[Correction], never: Collection[str]) -> list[Correction]:
+    """Those that there is something to learn from, as far as the journal can say. `never`: categories that are never moved."""
+    return [one for one in corrections if one.open and one.category not in never]
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filters.errors import BusyError, InputError, NotFoundError, WriteError
 
-VERSION = 3
+VERSION = 4
 #: What version 3 added: mail that was judged and left where it was, what a person's own moves say of mail, and how folders were
 #: numbered when they were last looked through for such moves.
 _LESSONS = """
@@ -33,6 +33,14 @@ CREATE TABLE mark (
     account TEXT NOT NULL, folder TEXT NOT NULL, uidvalidity INTEGER NOT NULL, uidnext INTEGER NOT NULL,
     PRIMARY KEY (account, folder)
 ) WITHOUT ROWID;
+"""
+#: What version 4 added: how far folders were looked through, and what was received.
+_SCANS = """
+CREATE TABLE scan (
+    account TEXT NOT NULL, folder TEXT NOT NULL, uidvalidity INTEGER NOT NULL, uidnext INTEGER NOT NULL,
+    again TEXT NOT NULL, judged_by TEXT NOT NULL, ts TEXT NOT NULL, PRIMARY KEY (account, folder)
+) WITHOUT ROWID;
+CREATE TABLE traffic (account TEXT NOT NULL, ts TEXT NOT NULL, bytes INTEGER NOT NULL);
 """
 _SCHEMA = """
 CREATE TABLE run (
@@ -71,6 +79,7 @@ _STEPS = {
         "ALTER TABLE move ADD COLUMN sender TEXT NOT NULL DEFAULT ''",
     ),
     2: _statements(_LESSONS),
+    3: _statements(_SCANS),
 }
 _BUSY_SECONDS = 5
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -201,7 +210,7 @@ def _bring_up(connection: sqlite3.Connection, path: Path) -> None:
     with transaction(connection):
         version = _version(connection, path)  # somebody else may have been faster
         steps = (
-            _statements(_SCHEMA + _LESSONS)
+            _statements(_SCHEMA + _LESSONS + _SCANS)
             if version == 0
             else [one for at in range(version, VERSION) for one in _STEPS[at]]
         )

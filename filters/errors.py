@@ -9,7 +9,7 @@ from __future__ import annotations
 #: The one table of exit codes. The README prints it; a test compares the two.
 EXIT_CODES: dict[int, str] = {
     0: "done; messages that could not be read are counted and named in the output",
-    2: "the command line is wrong",
+    2: "the command line or the configuration is wrong",
     65: "the input is no mail, or a data or journal file is damaged",
     66: "a file or folder does not exist or cannot be read",
     68: "the host name is unknown",
@@ -111,6 +111,6 @@ class TargetGoneError(TargetError):
 
 
 class UsageError(FiltersError):
-    """The command line, or a location in it, is wrong."""
+    """The command line, a location in it, or the configuration is wrong."""
 
     exit_code = 2

@@ -267,3 +267,8 @@ def word_features(message: Message, cut: list[str], ignored: frozenset[str]) -> 
 def is_word(feature: str) -> bool:
     """Whether a feature is a word or a pair of words: the names of all others have a colon or an underscore in them."""
     return ":" not in feature and "_" not in feature
+
+
+def is_pair(feature: str) -> bool:
+    """Whether a feature is a pair of words."""
+    return " " in feature and is_word(feature)

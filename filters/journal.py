@@ -25,7 +25,7 @@ from typing import Any
 from filters.database import connect, connect_to_look, errors_of, text, transaction, written
 from filters.errors import BusyError, FiltersError, NotFoundError, WriteError
 from filters.lessons import Lessons
-from filters.sources import Place, Target
+from filters.sources import Mark, Place, Target
 
 _PLAN = """
 INSERT INTO move (run, account, src, src_uidvalidity, src_uid, identity, size, message_id, verdict, evidence, model_sha, sender,
@@ -375,6 +375,32 @@ class Journal:
     def kept(self, account: str) -> frozenset[str]:
         """Identities of messages that somebody took back."""
         return frozenset(identity for (identity,) in self._rows(_KEPT, account))
+
+    # How far folders were looked through
+
+    def mark(self, account: str, folder: str, judged_by: str) -> Mark | None:
+        """Up to where a folder was looked through by the same judge (`judged_by`: what judging depended on); None for not at all."""
+        query = "SELECT uidvalidity, uidnext, again FROM scan WHERE account = ? AND folder = ? AND judged_by = ?"
+        found = self._rows(query, account, folder, judged_by)
+        return Mark(found[0][0], found[0][1], tuple(json.loads(found[0][2]))) if found else None
+
+    def set_mark(self, account: str, folder: str, judged_by: str, mark: Mark) -> None:
+        """Remember it. Only for what was judged, in a run that comes to its end."""
+        values = (account, folder, mark.uidvalidity, mark.uidnext, json.dumps(mark.again), judged_by)
+        with self._writing() as write:
+            write("REPLACE INTO scan VALUES (?, ?, ?, ?, ?, ?, ?)", (*values, written(self._now())))
+
+    def add_traffic(self, account: str, received: int) -> None:
+        """Count bytes that came from the server; what is older than two days is forgotten."""
+        now = self._now()
+        with self._writing() as write:
+            write("DELETE FROM traffic WHERE ts < ?", (written(now - timedelta(days=2)),))
+            write("INSERT INTO traffic VALUES (?, ?, ?)", (account, written(now), received))
+
+    def traffic(self, account: str, since: datetime) -> int:
+        """Bytes that came from the server since then."""
+        query = "SELECT coalesce(sum(bytes), 0) FROM traffic WHERE account = ? AND ts >= ?"
+        return int(self._rows(query, account, written(since))[0][0])
 
     # The database
 

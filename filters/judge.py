@@ -14,6 +14,7 @@ from filters.authenticity import Authenticity, Authserv, check, claims_to_be, se
 from filters.features import NOTICE, Evidence, Features, is_word, read, templates_of
 from filters.message import MESSAGE_CAP, Message, parse
 from filters.model import Model
+from filters.normal_form import fold, normal, words
 from filters.safe_text import safe_text, unlinked
 from filters.senders import Sender
 from filters.wording import wording
@@ -132,7 +133,7 @@ def _evidence(feature: str, weight: float, features: Features) -> Evidence:
 
 
 def worker(setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
-    """For a worker process: `setup` has "model" (a path) and "trusted" (pairs of id and placement).
+    """For a worker process: `setup` has "model" (a path), "trusted" (pairs of id and placement) and "never" (see `spared`).
 
     The returned function answers {"claims": False} for a mail that is none of the sender's; else who it is from, the verdict, and
     which receivers it names.
@@ -140,6 +141,7 @@ def worker(setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
     sender = senders.load()
     model = models.load(Path(setup["model"]))
     trusted = [Authserv(name, placement) for name, placement in setup["trusted"]]
+    never = setup.get("never", ())
 
     def judge_bytes(raw: bytes) -> dict[str, Any]:
         message = parse(raw, truncated=len(raw) >= MESSAGE_CAP)
@@ -158,9 +160,20 @@ def worker(setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
             "verdict": verdict.as_json(),
             "wording": _wording(message, verdict, sender),
             "model_sha256": model.sha256,
+            "spared": spared(message, never),
         }
 
     return judge_bytes
+
+
+def spared(message: Message, never: Sequence[str]) -> str:
+    """The first of these names that a message bears: as whole words in its sender, subject or visible text, for of a company that
+    paid for a message the name often stands there alone. "" for none. To keep a mail too many does no harm."""
+    if not never:
+        return ""
+    parts = (message.from_name, message.from_address, message.subject, message.text)
+    there = " ".join(f" {' '.join(words(fold(normal(part))))} " for part in parts)
+    return next((name for name in never if f" {' '.join(words(fold(normal(name))))} " in there), "")
 
 
 def _wording(message: Message, verdict: Verdict, sender: Sender) -> dict[str, Any] | None:

@@ -119,7 +119,7 @@ def read_labelled(
                 for mail, result in workers.map(_mails(source, label, sender if ours else None, read)):
                     if isinstance(result, Failure):
                         read.unreadable.append(Unreadable(mail.place, result.reason))
-                    elif found := _counted(result, mail, label, read):
+                    elif found := counted(result, mail, label, read):
                         if found.identity in known:
                             _agree(*known[found.identity], found)
                             read.passed["repeated"] += 1
@@ -160,7 +160,7 @@ def gmail_labels(block: bytes) -> frozenset[str]:
     return frozenset(word.strip().casefold() for row in rows for word in row if word.strip())
 
 
-def _counted(result: dict[str, Any], mail: Mail, label: Label, read: Read) -> Labelled | None:
+def counted(result: dict[str, Any], mail: Mail, label: Label, read: Read) -> Labelled | None:
     """The message as a worker read it, unless it does not count."""
     identity = mail.identity or f"sha256:{sha256(mail.raw).hexdigest()}"
     place = "/".join(part for part in (mail.place.account, mail.place.folder, mail.place.key) if part)

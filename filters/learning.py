@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from filters import judge, labelled
+from filters.labelled import Label, Labelled, Read
 from filters.lessons import PROMOTIONAL, Correction
 from filters.sources import Mail, Place, Source, Unreadable
 from filters.sweep import Setup
@@ -15,19 +17,11 @@ _GONE = "it is not there any more"
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
-    """A mail and what a person says of it: "keep" or "promotional"."""
-
-    mail: Mail = field(repr=False)
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
 class Examined:
     """A correction, what its mail says of itself, and the lesson; or None, and why there is none."""
 
     correction: Correction
-    lesson: Lesson | None = None
+    lesson: Labelled | None = None
     why_not: str = ""
     from_: str = ""
     subject: str = ""
@@ -48,7 +42,7 @@ def examine(
         elif found.identity in gone:
             gone.pop(found.identity)
             mails.append((found, found.raw))
-    with Workers("filters.judge:worker", setup.as_json(), setup.workers) as workers:
+    with Workers("filters.learning:worker", setup.as_json(), setup.workers) as workers:
         for mail, result in workers.map(mails):
             yield _examined(at[mail.place], mail, result, setup)
     yield from (Examined(one, why_not=_GONE) for one in gone.values())
@@ -57,10 +51,16 @@ def examine(
 def _examined(correction: Correction, mail: Mail, result: dict[str, Any] | Failure, setup: Setup) -> Examined:
     if isinstance(result, Failure):
         return _unread(correction, result.reason)
+    title = setup.sender.title
     if not result["claims"]:
-        return Examined(correction, why_not=f"it is not {setup.sender.title}'s")
+        return Examined(correction, why_not=f"it is not {title}'s")
     why_not = refusal(result["verdict"])
-    lesson = None if why_not else Lesson(mail, correction.label)
+    lesson = None if why_not else labelled.counted(result["read"], mail, Label(correction.label, ""), Read())
+    if lesson and lesson.barred and lesson.label == PROMOTIONAL:
+        lesson, why_not = (
+            None,
+            f"mail from that address is no advertising, whatever a model says, by what is known of {title}",
+        )
     final = result["verdict"]["authenticity"]["state"] != "unverified"
     return Examined(correction, lesson, why_not, result["from"], result["subject"], final)
 
@@ -86,16 +86,12 @@ def refusal(verdict: dict[str, Any]) -> str:
     return ""
 
 
-def teachable(corrections: Mapping[str, Correction], setup: Setup) -> list[Correction]:
-    """Corrections that there is something to learn from, as far as the journal can say."""
-    return [one for one in corrections.values() if one.open and not _never(one, setup)]
+def worker(setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
+    """For a worker process: what `judge.worker` answers, and under "read" what `labelled.worker` does."""
+    judged, read = judge.worker(setup), labelled.worker({"ours": True})
 
+    def examine_bytes(raw: bytes) -> dict[str, Any]:
+        found = judged(raw)
+        return found | {"read": read(raw)} if found["claims"] else found
 
-def never_taught(corrections: Iterable[Correction], setup: Setup) -> list[Correction]:
-    """Those that say that mail of a kind which is never moved is advertising."""
-    return [one for one in corrections if one.label == PROMOTIONAL and _never(one, setup)]
-
-
-def _never(one: Correction, setup: Setup) -> bool:
-    category = setup.sender.categories.get(one.category)
-    return category is not None and category.action == "never"
+    return examine_bytes

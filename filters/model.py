@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from filters.errors import InputError
-from filters.features import Features
+from filters.features import Features, is_pair
 
 SCHEMA = 1
 #: A model file of ours has 1 MB; anything much larger is not one.
 _FILE_CAP = 16 * 1024 * 1024
 #: A calibration beyond these is none.
 _SLOPE_CAP = 100.0
-#: Length of the block of word features against one named feature of length 1.
-WORDS_SCALE = 3.0
+#: Length of the block of word features against one named feature of length 1; and of the word pairs' own block in a general model.
+WORDS_SCALE, PAIRS_SCALE = 3.0, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,17 @@ class Model:
     """Whether it knows the tokens of any mail (`filters.tokens`), so that judging has to read them."""
 
     def values(self, features: Features) -> dict[str, float]:
-        """Feature vector: 1 for each named feature; the known words and tokens share a block of length `WORDS_SCALE`."""
+        """Feature vector: 1 for each named feature; the known words and tokens share a block of length `WORDS_SCALE`. In a general
+        model, pairs of words have a block of their own: they are so many that all else would be lost among them."""
         values = {feature: 1.0 for feature in features.named if feature in self.weights}
         known = sorted(features.crowd & self.weights.keys())
-        each = WORDS_SCALE / math.sqrt(len(known)) if known else 0.0
-        return values | dict.fromkeys(known, each)
+        pairs = list(filter(is_pair, known)) if self.general else []
+        if pairs:
+            known = [name for name in known if not is_pair(name)]
+        for block, length in ((known, WORDS_SCALE), (pairs, PAIRS_SCALE)):
+            if block:
+                values |= dict.fromkeys(block, length / math.sqrt(len(block)))
+        return values
 
     def probabilities(self, values: dict[str, float]) -> dict[str, float]:
         """P(category), summing to 1, of a feature vector."""
@@ -122,7 +128,7 @@ def _check(data: dict[str, Any], sha256: str) -> Model:
         raise ValueError("schema")
     categories = tuple(str(name) for name in data["categories"])
     bias = tuple(float(number) for number in data["bias"])
-    weights = {str(name): tuple(float(number) for number in row) for name, row in data["weights"].items()}
+    weights = {str(name): tuple(map(float, row)) for name, row in data["weights"].items()}
     rows = [bias, *weights.values()]
     if any(len(row) != len(categories) for row in rows) or not all(math.isfinite(sum(row)) for row in rows):
         raise ValueError("weights")

@@ -99,41 +99,45 @@ class Spool:
         enough = (self._mails >= fewest_mails) & ((self._authors >= 0).sum(axis=1) >= fewest_authors)
         return sorted(name for name, number in self._numbers.items() if self._named[number] or enough[number])
 
+    def named(self, names: list[str]) -> NDArray[np.bool_]:
+        """Of each feature, whether it is a named one."""
+        return self._named[[self._numbers[name] for name in names]]
+
     def frequencies(self, names: list[str], groups: Ints, shares: Floats) -> Floats:
         """How often each feature occurs in each group of rows (names x groups); a row counts as its share."""
         width = int(groups.max()) + 1
         found = np.zeros(len(names) * width)
         first = 0
-        for column, row, _, lengths in self._entries(names):
+        for column, row, lengths in self._entries(names):
             here = slice(first, first + len(lengths))
             found += np.bincount(column * width + groups[here][row], shares[here][row], len(found))
             first += len(lengths)
         return found.reshape(len(names), width)
 
-    def matrix(self, names: list[str], length: float, stretch: Floats) -> csr_matrix:
-        """Feature vectors (rows x names), on disk: 1 for a named feature, the others share a block of `length`; each column
-        is multiplied by its `stretch`."""
+    def matrix(self, names: list[str], blocks: Ints, lengths: Floats, stretch: Floats) -> csr_matrix:
+        """Feature vectors (rows x names), on disk. Features of block 0 are 1; those of another block share a vector of its length;
+        then each column is multiplied by its `stretch`."""
         ends = [np.zeros(1, np.int64)]
         with _file() as columns, _file() as values:
-            for column, row, crowd, lengths in self._entries(names):
-                sizes = np.bincount(row[crowd], minlength=len(lengths))
-                each = length / np.sqrt(np.maximum(sizes, 1))
-                values.write((np.where(crowd, each[row], 1.0) * stretch[column]).tobytes())
+            for column, row, sizes in self._entries(names):
+                place = row * len(lengths) + blocks[column]
+                members = np.bincount(place, minlength=len(sizes) * len(lengths))
+                each = np.tile(lengths, len(sizes)) / np.sqrt(np.maximum(members, 1))
+                values.write((np.where(blocks[column] > 0, each[place], 1.0) * stretch[column]).tobytes())
                 columns.write(column.tobytes())
-                ends.append(ends[-1][-1] + np.cumsum(np.bincount(row, minlength=len(lengths))))
+                ends.append(ends[-1][-1] + np.cumsum(np.bincount(row, minlength=len(sizes))))
             pointers = np.concatenate(ends)
             data, indices = _mapped(values, np.float64), _mapped(columns, np.int32)
         return csr_matrix((data, indices, pointers), shape=(len(pointers) - 1, len(names)))
 
-    def _entries(self, names: list[str]) -> Iterator[tuple[Ints, Ints, NDArray[np.bool_], Ints]]:
-        """Of some rows at a time: column and row of each entry, and whether it is one of the crowd; and the rows' lengths."""
+    def _entries(self, names: list[str]) -> Iterator[tuple[Ints, Ints, Ints]]:
+        """Of some rows at a time: column and row of each entry, and how many features each row has."""
         column_of = np.full(len(self._numbers) + 1, -1, np.int32)  # the last is for what was forgotten
         column_of[[self._numbers[name] for name in names]] = np.arange(len(names))
         for numbers, lengths in self._chunks():
             columns = column_of[numbers]
-            known = columns >= 0
             rows = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
-            yield columns[known], rows[known], ~self._named[numbers[known]], lengths
+            yield columns[columns >= 0], rows[columns >= 0], lengths
 
     def _chunks(self) -> Iterator[tuple[Ints, Ints]]:
         """Numbers as they are now (-1: forgotten), and lengths, of some rows at a time."""

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from filters.authenticity import Authserv, claims_to_be
@@ -23,10 +24,12 @@ UNVERIFIED = "not verified"
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a person wants moved: categories, and whether mail that nobody can verify may be moved too."""
+    """What a person wants moved: categories, whether mail that nobody can verify may be moved too, and from which age on."""
 
     move: frozenset[str]
     unverified: bool = False
+    older_than: datetime | None = None
+    """Only what is older than this is moved; None: whatever its age."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class Finding:
     wording: Wording | None
     """The known disclosure that it carries."""
     candidate: Candidate = field(repr=False)
+    later: bool = False
+    """Kept for now only: it is too young, and a later run is to look at it again."""
     explanation: dict[str, Any] | None = None
     """What `filters.explanation` tells of it, when that was asked."""
 
@@ -77,13 +82,18 @@ class Setup:
     trusted: tuple[Authserv, ...]
     workers: int = 0
     """Worker processes; 0: one for each processor."""
-
+    never: tuple[str, ...] = ()
+    """Senders and companies whose mail is never moved."""
     task: str = "filters.judge:worker"
     """What a worker process does with each mail."""
 
     def as_json(self) -> dict[str, Any]:
         """The part that crosses to a worker."""
-        return {"model": self.model, "trusted": [[one.id, one.placement] for one in self.trusted]}
+        return {
+            "model": self.model,
+            "trusted": [[one.id, one.placement] for one in self.trusted],
+            "never": list(self.never),
+        }
 
 
 def sweep(
@@ -125,7 +135,11 @@ def _finding(
 ) -> Finding:
     verdict = result["verdict"]
     category = setup.sender.categories[verdict["category"]]
-    action, reason = decide(mail, verdict, category.promotional, policy, barred)
+    spared = result.get("spared", "")
+    action, reason = decide(mail, verdict, category.promotional, policy, barred, spared)
+    young = action == "move" and too_young(result["date"], policy.older_than)
+    if young:
+        action, reason = "keep", "it is too young to be moved"
     return Finding(
         source=source.account,
         folder=mail.place.folder,
@@ -155,8 +169,17 @@ def _finding(
             result["model_sha256"],
             sender=result["from"],
         ),
+        later=young,
         explanation=result.get("explanation"),
     )
+
+
+def too_young(date: str, older_than: datetime | None) -> bool:
+    """Whether a mail with this date (ISO 8601; "": none can be read) is not yet old enough. Without a date it never is."""
+    if older_than is None:
+        return False
+    written = datetime.fromisoformat(date) if date else None
+    return written is None or (written if written.tzinfo else written.replace(tzinfo=UTC)) > older_than
 
 
 def _wording(found: dict[str, Any] | None) -> Wording | None:
@@ -164,17 +187,19 @@ def _wording(found: dict[str, Any] | None) -> Wording | None:
 
 
 def decide(
-    mail: Mail, verdict: dict[str, Any], advertising: bool, policy: Policy, barred: Mapping[str, str]
+    mail: Mail, verdict: dict[str, Any], advertising: bool, policy: Policy, barred: Mapping[str, str], spared: str = ""
 ) -> tuple[str, str]:
     """The policy, to be read aloud: (action, reason). Whatever is not plainly to be moved is kept.
 
-    `advertising`: whether the verdict's category is one of the promotional ones.
+    `advertising`: whether the verdict's category is one of the promotional ones. `spared`: the name in it whose mail is never moved.
     """
     authenticity, chance = verdict["authenticity"], f"promotional with {verdict['probability']:.0%}"
     if authenticity["state"] == "forged":
         return "keep", f"looks forged: {authenticity['why']}"
     if verdict["never"]:
         return "keep", "such mail is never moved"
+    if spared:
+        return "keep", f"you said never to move mail of {spared}"
     if verdict["several"]:
         return "keep", "it holds several messages, and some may be wanted"
     if verdict["unsure"]:

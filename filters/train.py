@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email import message_from_bytes
 from email.encoders import encode_base64
 from email.message import Message as Mime
@@ -19,9 +19,9 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from filters.errors import InputError
-from filters.features import Features, is_word, read, templates_of
+from filters.features import Features, is_pair, is_word, read, templates_of
 from filters.message import parse
-from filters.model import SCHEMA, WORDS_SCALE, Model
+from filters.model import PAIRS_SCALE, SCHEMA, WORDS_SCALE, Model
 from filters.safe_text import safe_text
 from filters.senders import Sender
 from filters.spool import Floats, Ints, Spool
@@ -54,8 +54,13 @@ class Recipe:
     """A general model has no more features than this, nor than fit into 2 MB."""
 
 
+def general(recipe: Recipe) -> Recipe:
+    """The same for real mail: it has more features than can be fitted twice, and its words need not be those of several authors."""
+    return replace(recipe, general=True, fewest_authors=1, least_weight=0.0, tolerance=1e-5)
+
+
 #: For any real mail.
-GENERAL = Recipe(general=True, fewest_authors=1, least_weight=0.0, tolerance=1e-5)
+GENERAL = general(Recipe())
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +154,10 @@ def fit(examples: Iterable[Example], recipe: Recipe, about: dict[str, Any]) -> t
 
 def _fit_twice(data: _Data, recipe: Recipe, about: dict[str, Any]) -> tuple[Model, LogisticRegression]:
     names = [name for name in data.spool.names(recipe.fewest_mails, recipe.fewest_authors) if safe_text(name) == name]
+    if recipe.general and names:
+        names = _most_telling(data, names, recipe)
     if not names:
         raise InputError("These mails have nothing in common that a model could learn from. Nothing was trained.")
-    if recipe.general:
-        names = _most_telling(data, names, recipe)
     model, classifier = _fit(data, recipe, about, names)
     if not recipe.least_weight:
         return model, classifier
@@ -207,7 +212,10 @@ def _fit(data: _Data, recipe: Recipe, about: dict[str, Any], names: list[str]) -
     """Fit these features. A general model's are stretched by their unevenness, which makes the penalty on the telling ones small (Wang
     and Manning 2012: naive Bayes and a linear classifier in one); the weights are those of the features as they are."""
     stretch = _unevenness(data, names)[0] if recipe.general else np.ones(len(names))
-    matrix = data.spool.matrix(names, WORDS_SCALE, stretch)
+    blocks = np.where(data.spool.named(names), 0, 1).astype(np.int32)
+    if recipe.general:
+        blocks[[is_pair(name) for name in names]] = 2
+    matrix = data.spool.matrix(names, blocks, np.array([1.0, WORDS_SCALE, PAIRS_SCALE]), stretch)
     classifier = LogisticRegression(C=recipe.cost, max_iter=5000, tol=recipe.tolerance)
     with threadpool_limits(1):
         classifier.fit(matrix, data.labels, sample_weight=data.shares)

@@ -19,7 +19,7 @@ from filters.measures import Confusion, Measures, Scored, Threshold, calibration
 from filters.model import Model, corpus_folder, load
 from filters.registry import Learnt, Registry
 from filters.senders import Sender
-from filters.train import GENERAL, Example, Recipe, as_json, digest, fit, read_corpus
+from filters.train import Example, Recipe, as_json, digest, fit, general, read_corpus
 
 #: Mails of each label that can be measured at all, and folds.
 FEWEST = 20
@@ -118,8 +118,9 @@ def course(
     With `positive` the labels are none of the sender's, and this one is what is sought. Where there is too little mail to measure
     with, the shipped corpus is asked about as well. Raises InputError where nothing can be held out, or learnt.
     """
-    # the shipped corpus is invented, its headers too
-    recipe = recipe or (GENERAL if positive or plan.from_scratch else Recipe())
+    recipe = recipe or Recipe()
+    if positive or plan.from_scratch:  # real mail alone: the shipped corpus is invented, its headers too
+        recipe = general(recipe)
     recipe = replace(recipe, fewest_authors=max(recipe.fewest_authors, plan.private))
     if positive:
         rows = rows_of(own, plan, lambda one: one.label, {positive})

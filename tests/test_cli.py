@@ -22,9 +22,12 @@ COMMAND = [sys.executable, "-m", "filters"]
 TRUST = ["--trust-authserv", mails.TRUSTED]
 
 
-def unpitch(*words: str, state: Path, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "UNPITCH_STATE": str(state), "COLUMNS": "80", **environment}
-    done = subprocess.run([*COMMAND, *words], input=stdin, capture_output=True, env=env, timeout=120, check=False)
+def unpitch(
+    *words: str, state: Path, stdin: bytes = b"", seconds: float = 120, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    here = {"UNPITCH_STATE": str(state), "UNPITCH_CONFIG": str(state / "config.toml"), "COLUMNS": "80"}
+    env = {**os.environ, **here, **environment}
+    done = subprocess.run([*COMMAND, *words], input=stdin, capture_output=True, env=env, timeout=seconds, check=False)
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 

@@ -47,7 +47,8 @@ def moved(box: Path) -> int:
 def on_terminal(*words: str, state: Path, answers: str = "") -> subprocess.CompletedProcess[str]:
     """Run the command with a terminal to ask on, where a person types `answers`."""
     keyboard, terminal = pty.openpty()
-    env = {**os.environ, "UNPITCH_STATE": str(state), "COLUMNS": "80"}
+    here = {"UNPITCH_STATE": str(state), "UNPITCH_CONFIG": str(state / "config.toml"), "COLUMNS": "80"}
+    env = {**os.environ, **here}
     os.write(keyboard, answers.encode())
     try:
         return subprocess.run(

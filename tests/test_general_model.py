@@ -14,9 +14,11 @@ import pytest
 
 from filters import model as models
 from filters import senders
+from filters.errors import InputError
+from filters.features import Features, is_pair
 from filters.judge import judge
 from filters.message import parse
-from filters.model import Model
+from filters.model import PAIRS_SCALE, Model
 from filters.safe_text import safe_text
 from filters.train import GENERAL, Example, as_json, features_of, fit, matrix_of
 
@@ -84,6 +86,18 @@ def test_the_plain_arithmetic_equals_scikit_learns() -> None:
     theirs = classifier.predict_proba(matrix_of(rows, model, sorted(model.weights)))
     plain = np.array([[model.probabilities(model.values(row))[name] for name in model.categories] for row in rows])
     assert np.abs(plain - theirs).max() < 1e-9
+
+
+def test_pairs_of_words_have_a_block_of_their_own(model: Model) -> None:
+    values = model.values(features_of(mail(1_001)[1], SENDER, general=True))
+    pairs = [value for name, value in values.items() if is_pair(name)]
+    assert sum(value**2 for value in pairs) == pytest.approx(PAIRS_SCALE**2)
+
+
+def test_mail_that_shares_nothing_is_a_clear_error() -> None:
+    nothing = (Example("", label, "", (Features({}, frozenset()),)) for label in ("ham", "spam"))
+    with pytest.raises(InputError, match="nothing in common"):
+        fit(nothing, GENERAL, {})
 
 
 def test_a_general_model_has_no_more_features_than_allowed() -> None:

@@ -50,7 +50,7 @@ def maildir(tmp_path: Path) -> Path:
 
 def test_mail_on_the_disk_is_judged_moved_and_taken_back_without_the_network(maildir: Path, tmp_path: Path) -> None:
     mail = next((maildir / "cur").iterdir())
-    assert watched(tmp_path, "audit", str(maildir)) == []
+    assert watched(tmp_path, "audit", str(maildir), "--html", str(tmp_path / "page.html")) == []
     assert watched(tmp_path, "clean", str(maildir), "--yes", "--unverified", "move") == []
     assert watched(tmp_path, "undo") == []
     assert watched(tmp_path, "explain", str(next((maildir / "cur").iterdir(), mail))) == []

@@ -298,6 +298,19 @@ def test_a_page_that_cannot_be_written_is_one_clear_line(tmp_path: Path, place: 
     assert "Traceback" not in done.stderr
 
 
+def test_a_page_that_does_not_fit_on_the_disk_leaves_nothing_behind(tmp_path: Path) -> None:
+    years.lay_out(tmp_path / "mail", 2)
+    env = {**os.environ, "UNPITCH_STATE": str(tmp_path / "s")}
+    script = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)); from filters.cli import main; main()"
+    words = [sys.executable, "-c", script, "audit", str(tmp_path / "mail"), "--html", str(tmp_path / "report.html")]
+    done = subprocess.run(
+        words, capture_output=True, env=env, timeout=300, check=False, text=True, cwd=Path(__file__).parent.parent
+    )
+    assert done.returncode == 74, done.stderr
+    assert "report.html cannot be written: file too large" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mail"]
+
+
 @pytest.mark.parametrize("what", ["nothing", "no LinkedIn mail", "no advertising"])
 def test_a_mailbox_without_advertising_gets_a_kind_page(window: Browser, tmp_path: Path, what: str) -> None:
     empty_maildir(tmp_path / "mail")

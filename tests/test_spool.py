@@ -12,10 +12,17 @@ from hypothesis import strategies as st
 from filters import spool as spools
 from filters.features import Features
 from filters.model import WORDS_SCALE, Model
-from filters.spool import Spool
+from filters.spool import Ints, Spool
 
 NAMES = st.text("abcdef", min_size=1, max_size=2)
 MAILS = st.lists(st.tuples(st.frozensets(NAMES, max_size=6), st.booleans(), st.sampled_from("xyz")), max_size=30)
+
+
+LENGTHS = np.array([1.0, WORDS_SCALE])
+
+
+def blocks(spool: Spool, names: list[str]) -> Ints:
+    return np.where(spool.named(names), 0, 1).astype(np.int32)
 
 
 def features(words: frozenset[str], named: bool) -> Features:
@@ -43,7 +50,7 @@ def test_names_are_those_of_enough_mails_and_authors(
 def test_the_matrix_holds_the_models_own_values(mails: list[tuple[frozenset[str], bool, str]]) -> None:
     with Spool() as spool:
         names = fill(spool, mails).names(2, 1)
-        matrix = spool.matrix(names, WORDS_SCALE, np.ones(len(names))).toarray()
+        matrix = spool.matrix(names, blocks(spool, names), LENGTHS, np.ones(len(names))).toarray()
     model = Model(("a",), (0.0,), dict.fromkeys(names, (0.0,)), 1.0, 1.0, "", {})
     assert matrix.shape == (2 * len(mails), len(names))
     for number, (words, named, _) in enumerate(mails):
@@ -74,7 +81,7 @@ def test_what_is_frequent_is_never_forgotten(monkeypatch: pytest.MonkeyPatch) ->
             spool.add((Features({"named": ""}, words),), "author")
         assert {"named", "often"} <= set(spool.names(3, 1))
         assert spool.frequencies(["named", "often"], groups, np.ones(400)).tolist() == [[200, 200], [200, 200]]
-        matrix = spool.matrix(["named", "often"], 3.0, np.array([1.0, 2.0]))
+        matrix = spool.matrix(["named", "often"], np.array([0, 1], np.int32), LENGTHS, np.array([1.0, 2.0]))
     assert matrix.toarray().tolist() == [[1.0, 6.0]] * 400
 
 

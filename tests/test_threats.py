@@ -135,7 +135,9 @@ def test_t14_m5_no_link_of_a_mail_occurs_in_any_output(tmp_path: Path) -> None:
             ["audit", str(box), *trust],
             ["audit", str(box)],
             ["audit", str(box), *trust, "--format", "json"],
-            ["explain", str(tmp_path / "one.eml"), *trust],
+            ["audit", str(box), *trust, "--format", "csv", "--html", str(tmp_path / "audit.html")],
+            ["explain", str(tmp_path / "one.eml"), *trust, "--html", str(tmp_path / "one.html")],
+            ["explain", str(tmp_path / "one.eml"), *trust, "--redact"],
             ["clean", str(box), *trust, "--dry-run"],
             ["clean", str(box), *trust, "--yes"],
             ["runs"],
@@ -144,7 +146,9 @@ def test_t14_m5_no_link_of_a_mail_occurs_in_any_output(tmp_path: Path) -> None:
             ["opt-out"],
         )
     ]
-    assert "1 moved" in outputs[5].stdout or "2 moved" in outputs[5].stdout
+    assert "1 moved" in outputs[7].stdout or "2 moved" in outputs[7].stdout
+    for page_written in (tmp_path / "audit.html", tmp_path / "one.html"):
+        assert PHISH not in page_written.read_text()
     for done in outputs:
         assert not done.returncode
         assert PHISH not in done.stdout + done.stderr

@@ -22,7 +22,7 @@ _LOGIN = re.compile(r"(?:CAPABILITY|STARTTLS|LOGIN .*|AUTHENTICATE \S+)")
 _READING = re.compile(
     r"CAPABILITY|NOOP|NAMESPACE|UNSELECT|IDLE|LOGOUT|ID .*"
     rf"|LIST {_TEXT} {_TEXT}|STATUS {_TEXT} \([A-Z ]+\)|(?:EXAMINE|GETQUOTAROOT|MYRIGHTS) {_TEXT}"
-    rf"|UID SEARCH UID {_UIDS}(?: HEADER Message-ID {_TEXT})?|UID FETCH {_UIDS} {_ITEMS}"
+    rf"|UID SEARCH UID {_UIDS}(?: HEADER Message-ID {_TEXT}| SINCE \d\d?-\w{{3}}-\d{{4}})?|UID FETCH {_UIDS} {_ITEMS}"
 )
 _MAKING = re.compile(rf"(?:SELECT|CREATE|SUBSCRIBE) {_TEXT}")
 _CHANGING = re.compile(
@@ -70,9 +70,13 @@ def check(sessions: Iterable[tuple[str, Sequence[bytes]]]) -> None:
 
 
 def _without_login(lines: list[str]) -> list[str]:
-    """What comes before and belongs to the login; Dovecot logs none of it."""
+    """Without what comes before and belongs to the login; Dovecot logs none of it. To a token that is refused an empty line is said."""
     pairs = zip(["", *lines], lines, strict=False)
-    rest = [line for before, line in pairs if " " in line or " AUTHENTICATE " not in before]
+    rest = [
+        line
+        for before, line in pairs
+        if " " in line or (" AUTHENTICATE " not in before and (line or not before or " " in before))
+    ]
     return [*dropwhile(lambda line: _LOGIN.fullmatch(line.partition(" ")[2]), rest)]
 
 

@@ -14,7 +14,18 @@ from typing import Any, NoReturn, TextIO, cast
 import typer
 
 from filters import __version__
-from filters.cli import learning, mailbox, reviewing, tell, training, undoing
+from filters.cli import (
+    accounts,
+    cleaning,
+    configuration,
+    initial,
+    learning,
+    mailbox,
+    reviewing,
+    tell,
+    training,
+    undoing,
+)
 from filters.cli.ending import ENDING, SIGTERM_CODE
 from filters.errors import FiltersError, WriteError
 from filters.safe_text import safe_text
@@ -35,11 +46,15 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 mailbox.add_to(app)
+cleaning.add_to(app)
 undoing.add_to(app)
 training.add_to(app)
 learning.add_to(app)
 tell.add_to(app)
 reviewing.add_to(app)
+configuration.add_to(app)
+initial.add_to(app)
+accounts.add_to(app)
 
 
 @app.callback(invoke_without_command=True)

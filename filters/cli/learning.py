@@ -23,13 +23,16 @@ from filters.cli.options import (
     console,
     journal_path,
     journal_to_change,
+    model_registry,
     policy,
     setup,
     warn,
 )
-from filters.errors import BusyError, FiltersError, NotFoundError, RefusedError
+from filters.cli.training import adopt, telling
+from filters.errors import BusyError, FiltersError, LimitError, NotFoundError
 from filters.journal import Journal, look_into
-from filters.learning import Examined, Lesson, examine
+from filters.labelled import Labelled
+from filters.learning import Examined, examine
 from filters.lessons import KEEP, Correction
 from filters.report import Audit, say
 from filters.sources import Source
@@ -44,8 +47,8 @@ FoldersToLookInto = Annotated[
     ),
 ]
 _TWICE = "it lies on both sides now: in a target folder, and where it came from"
-#: Makes a model of lessons and has it used unless it is worse. Raises what keeps it from that.
-Retrain = Callable[[Console, Sequence[Lesson]], None]
+#: Makes a model of lessons and has it used, unless it is worse: then raises LimitError.
+Retrain = Callable[[Console, Sequence[Labelled]], None]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -61,6 +64,7 @@ def learn(
     trust: Trust = None,
     password_command: PasswordCommand = "",
     ca_file: CaFile = None,
+    force: Annotated[bool, typer.Option("--force", help="Use the model even if something speaks against it.")] = False,
 ) -> None:
     """Learn from mail that you moved by hand: out of the target folder means keep, into it means promotional.
 
@@ -72,16 +76,33 @@ def learn(
             f"There is nothing to learn from yet: clean was never run (no journal at {journal_path()})."
         )
     with journal:
-        learn_from(console(), access(password_command, ca_file), journal, sources, trust, None if dry_run else retrain)
+        learn_from(
+            console(),
+            access(password_command, ca_file),
+            journal,
+            sources,
+            trust,
+            None if dry_run else _retrainer(force),
+        )
 
 
 def _journal_to_change(path: Path) -> Journal | None:
     return journal_to_change(path) if path.exists() else None
 
 
-def retrain(out: Console, lessons: Sequence[Lesson]) -> None:
-    """The seam to the trainer."""
-    raise RefusedError("This unpitch cannot train yet. Nothing was learnt.")
+def _retrainer(force: bool) -> Retrain:
+    """Trains what the model in use was trained on, and the lessons; with `force` it is used whatever speaks against it."""
+
+    def retrain(out: Console, lessons: Sequence[Labelled]) -> None:
+        from filters import figures, training  # noqa: PLC0415  (scikit-learn)
+
+        registry = model_registry()
+        with telling() as tell:
+            trained, own = training.retrained(lessons, senders.load(), registry, tell)
+        figures.trained_text(out, trained)
+        adopt(out, registry, trained, own, force=force)
+
+    return retrain
 
 
 def learn_from(
@@ -96,10 +117,11 @@ def learn_from(
     with ExitStack() as stack:
         looks = _Looks(journal, stack if retrain else None)
         failures: list[FiltersError] = []
-        for location in locations or [location_of(*place) for place in journal.lessons.places()]:
+        refusal: LimitError | None = None
+        for location in way_in.locations(locations or [location_of(*place) for place in journal.lessons.places()]):
             try:
                 with closing(way_in.open(location, changes=False)) as source:
-                    looks.into(source, trust)
+                    looks.into(source, trust or way_in.wants(location).trust_authserv)
             except FiltersError as error:  # that keeps nobody from learning what the others say
                 warn(str(error))
                 failures.append(error)
@@ -109,12 +131,24 @@ def learn_from(
         if not retrain:
             say(out, f"Dry run: {_count(lessons)} would be learnt from; nothing was changed.", "bold")
         else:
-            if lessons:
-                retrain(out, lessons)
-            looks.remember(found)
-            say(out, f"Learnt from {_count(lessons)}." if lessons else "Nothing to learn.", "bold green")
+            refusal = _taught(out, retrain, lessons)
+            if not refusal:
+                looks.remember(found)
+                say(out, f"Learnt from {_count(lessons)}." if lessons else "Nothing to learn.", "bold green")
+    if refusal:
+        raise refusal
     if failures:
         raise typer.Exit(failures[0].exit_code)
+
+
+def _taught(out: Console, retrain: Retrain, lessons: Sequence[Labelled]) -> LimitError | None:
+    """Retrain, and give what speaks against using the model. That ends no run: nothing broke off."""
+    try:
+        if lessons:
+            retrain(out, lessons)
+    except LimitError as error:
+        return error
+    return None
 
 
 @dataclass(slots=True)
@@ -127,7 +161,7 @@ class _Looks:
     found: dict[tuple[str, str], Examined] = field(default_factory=dict)
     """By account and identity."""
 
-    def into(self, source: Source, trust: list[str] | None) -> None:
+    def into(self, source: Source, trust: Sequence[str] | None) -> None:
         """Notice what somebody moved, and read what is new of it."""
         account, how = source.account, setup(source, trust)
         run = self._run(account)
@@ -195,11 +229,12 @@ def _show(out: Console, found: dict[tuple[str, str], Examined]) -> None:
 
 def _how(one: Correction) -> str:
     folder, src = one.folder or "the inbox", one.src or "the inbox"
-    title = senders.load().categories[one.category].title if one.category in senders.load().categories else one.category
+    category = senders.load().categories.get(one.category)
+    title = category.title if category else one.category
     moved = f"you put it back into {folder}" if one.label == KEEP else f"you moved it from {src} to {folder}"
     seen = f", seen {one.noticed.astimezone():%Y-%m-%d %H:%M}" if one.noticed else ""
     return f"unpitch took it for: {title}; {moved}{seen}"
 
 
-def _count(lessons: Sequence[Lesson]) -> str:
+def _count(lessons: Sequence[Labelled]) -> str:
     return f"{len(lessons):,} correction{'' if len(lessons) == 1 else 's'}"

@@ -1,26 +1,30 @@
-"""Options that several commands share, and what they become."""
+"""Options that several commands share, and what they become, with what the configuration says: a way in, and what is wanted there."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from functools import partial
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from filters import model, senders
+from filters import __version__, config, model, senders
 from filters.authenticity import Authserv, parse_trust, pinned_for
 from filters.cli.ending import ENDING
-from filters.config import password_for, state_folder
+from filters.config import Account, Config
+from filters.credentials import password_for, words_of
 from filters.database import DamagedError, keep_aside
 from filters.errors import InputError, UsageError
 from filters.journal import Journal, open_journal
+from filters.limits import MAX_MOVES, Limits
+from filters.preferences import USUAL, Preferences, checked_categories, checked_never, checked_target
 from filters.registry import Registry
 from filters.safe_text import safe_text
 from filters.senders import Sender
@@ -29,13 +33,28 @@ from filters.sources.opening import location_of, open_source
 from filters.sources.patience import Patience
 from filters.sweep import Policy, Setup
 
+if TYPE_CHECKING:
+    from filters.sources.describing import Description
+
 Sources = Annotated[
     list[str],
     typer.Argument(
         metavar="SOURCE...",
-        help="A Maildir, an mbox file, a folder of .eml files, one .eml file, - for stdin, or imaps://user@host/Folder "
-        "(imap+starttls:// for a server without TLS from the first byte).",
+        help="A name from the configuration, a Maildir, an mbox file, a folder of .eml files, one .eml file, - for stdin, or "
+        "imaps://user@host/Folder (imap+starttls:// for a server without TLS from the first byte).",
         show_default=False,
+    ),
+]
+SourcesOrAll = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="SOURCE...", help="As for `audit`; or --all instead.", show_default=False),
+]
+To = Annotated[
+    str | None,
+    typer.Option(
+        "--to",
+        metavar="FOLDER",
+        help="Folder to move to; made when missing. {category} and {year} are filled in. Default: LinkedIn.",
     ),
 ]
 Move = Annotated[
@@ -43,6 +62,15 @@ Move = Annotated[
     typer.Option(
         "--move", metavar="CATEGORY", help="Move mail of this category; may be repeated. Default: the promotional ones."
     ),
+]
+Never = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--never", metavar="NAME", help="Never move mail in which this sender or company is named; may be repeated."
+    ),
+]
+OlderThan = Annotated[
+    int | None, typer.Option("--older-than-days", metavar="N", min=0, help="Move only what is older than N days.")
 ]
 Trust = Annotated[
     list[str] | None,
@@ -53,7 +81,10 @@ Trust = Annotated[
     ),
 ]
 Unverified = Annotated[
-    str, typer.Option("--unverified", metavar="keep|move", help="What to do with mail whose origin nobody confirms.")
+    str | None,
+    typer.Option(
+        "--unverified", metavar="keep|move", help="What to do with mail whose origin nobody confirms. Default: keep."
+    ),
 ]
 PasswordCommand = Annotated[
     str,
@@ -61,17 +92,172 @@ PasswordCommand = Annotated[
         "--password-command", metavar="COMMAND", help="Program that prints the IMAP password; run without a shell."
     ),
 ]
+TokenCommand = Annotated[
+    str,
+    typer.Option(
+        "--oauth-token-command",
+        metavar="COMMAND",
+        help="Program that prints an OAuth2 access token; run without a shell.",
+    ),
+]
+PasswordFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--password-file", metavar="FILE", help="File with the IMAP password on its first line; yours alone (0600)."
+    ),
+]
+Keyring = Annotated[
+    bool, typer.Option("--keyring", help="The IMAP password is in the keyring of the system (extra: keyring).")
+]
 CaFile = Annotated[
     Path | None, typer.Option("--ca-file", metavar="FILE", help="Certificate authority of a private server (PEM).")
 ]
 Region = Annotated[
-    str, typer.Option("--region", metavar="eu|other", help="Where you live, for the routes to opt out. Default: both.")
+    str | None,
+    typer.Option("--region", metavar="eu|other", help="Where you live, for the routes to opt out. Default: both."),
 ]
+
+
+def warn(text: str) -> None:
+    """A line on stderr."""
+    print(f"unpitch: {safe_text(text)}", file=sys.stderr)
+
+
+PATIENCE = Patience(tell=warn, sleep=ENDING.pause)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which terms a source is looked through and cleaned."""
+
+    setup: Setup
+    policy: Policy
+    to: str
+    limits: Limits
+    judged_by: str = ""
+    """What judging depends on, as a digest: where it is another than before, all mail is looked at anew. "": that is wanted anyway."""
+    bytes_per_run: int = 0
+    bytes_per_day: int = 0
+    """What may be received; 0: no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How to get in, and what is wanted there: `asked` by options, which take precedence over the configuration. `password` gets the
+    printable account, and is called only when a server asks; None: as the configuration says."""
+
+    password: Callable[[str], str] | None = None
+    asked: Preferences = Preferences()  # noqa: RUF009 (frozen)
+    config: Config = Config(Path())  # noqa: RUF009 (frozen)
+
+    def locations(self, sources: Iterable[str]) -> list[str]:
+        """Where the mail is: an account's name stands for its folders, everything else for itself."""
+        found: list[str] = []
+        for source in sources:
+            account = self.config.named(source)
+            found += account.locations() if account else [source]
+        return found
+
+    def account(self, location: str) -> Account | None:
+        """The account of the configuration that a location belongs to."""
+        return self.config.of(location) if self.config.accounts else None
+
+    def wants(self, location: str) -> Preferences:
+        """What is wanted of a location."""
+        account = self.account(location)
+        said = account.preferences if account else Preferences()
+        return self.asked.over(said).over(USUAL)
+
+    def region(self, locations: Sequence[str]) -> str:
+        """Where the person lives, as far as all of these agree."""
+        places = {self.wants(location).region or "" for location in locations}
+        return places.pop() if len(places) == 1 else ""
+
+    def open(self, location: str, *, changes: bool) -> Source:
+        """The source at a location."""
+        return open_source(
+            location,
+            self.password or self._password,
+            changes=changes,
+            ca_file=self.wants(location).ca_file,
+            stdin=sys.stdin.buffer,
+            patience=PATIENCE,
+            oauth=bool(self.wants(location).oauth_token_command),
+        )
+
+    def open_at(self, account: str) -> Callable[[str], Source]:
+        """Opens a folder of an account, with leave to change it."""
+        return lambda folder: self.open(location_of(account, folder), changes=True)
+
+    def describe(self, location: str, newest: int) -> Description:
+        """What the server at an IMAP location says of itself, with the headers of so many messages."""
+        from filters.sources.describing import describe  # noqa: PLC0415  (brings imapclient, as `open_source` does)
+
+        wanted, password = self.wants(location), self.password or self._password
+        oauth = bool(wanted.oauth_token_command)
+        return describe(location, password, ca_file=wanted.ca_file, patience=PATIENCE, newest=newest, oauth=oauth)
+
+    def _password(self, location: str) -> str:
+        account, wanted = self.account(location), self.wants(location)
+        return password_for(
+            location,
+            warn,
+            name=account.name if account else "",
+            command=wanted.password_command or wanted.oauth_token_command or (),
+            file=wanted.password_file,
+            keyring=bool(wanted.keyring),
+        )
+
+    def terms(self, location: str, source: Source, workers: int = 0) -> Terms:
+        """The terms for a source that was opened at a location. Raises UsageError for what cannot be wanted."""
+        wanted = self.wants(location)
+        how = setup(source, wanted.trust_authserv, workers, wanted.never or ())
+        days = wanted.older_than_days or 0
+        move = frozenset(how.sender.promotional if wanted.move is None else wanted.move)
+        older = datetime.now(UTC) - timedelta(days=days) if days else None
+        return Terms(
+            how,
+            Policy(move, wanted.unverified == "move", older),
+            wanted.to or how.sender.title,
+            Limits(wanted.max_moves or MAX_MOVES, wanted.brake is not False),
+            _digest(how, sorted(move), wanted.unverified, days),
+            (wanted.megabytes_per_run or 0) * 1_000_000,
+            (wanted.megabytes_per_day or 0) * 1_000_000,
+        )
+
+
+def _digest(how: Setup, *more: object) -> str:
+    """What a verdict, and what is done about it, depend on besides the mail."""
+    of = hashlib.sha256(json.dumps([__version__, how.as_json() | {"model": ""}, *more]).encode())
+    of.update(Path(how.model).read_bytes())
+    for path in sorted((Path(senders.__file__).parent / how.sender.name).glob("*.toml")):
+        of.update(path.read_bytes())
+    return of.hexdigest()
+
+
+def policy(sender: Sender, move: list[str] | None, unverified: str) -> Policy:
+    """What to move. Raises UsageError for unknown categories and for those that are never moved."""
+    if unverified not in ("keep", "move"):
+        raise UsageError(f"--unverified is keep or move, not {safe_text(unverified)}.")
+    return Policy(frozenset(checked_categories(move) if move else sender.promotional), unverified == "move")
+
+
+def setup(source: Source, trust: Sequence[str] | None, workers: int = 0, never: tuple[str, ...] = ()) -> Setup:
+    """How to judge what comes from a source: whose word on authenticity counts there."""
+    sender = senders.load()
+    named: tuple[Authserv, ...] = tuple(parse_trust(one) for one in trust or ())
+    trusted = named or (pinned_for(source.host) if source.host else ())
+    return Setup(sender, str(model_registry().active()), trusted, workers, never)
+
+
+def model_registry() -> Registry:
+    """The models of this person, beside the one that comes with unpitch."""
+    return Registry(config.state_folder() / "models", model.shipped(senders.load().name))
 
 
 def journal_path() -> Path:
     """Where the journal of all accounts lies."""
-    return state_folder() / "journal.sqlite3"
+    return config.state_folder() / "journal.sqlite3"
 
 
 def journal_to_change(path: Path) -> Journal:
@@ -87,77 +273,65 @@ def journal_to_change(path: Path) -> Journal:
         ) from error
 
 
+def access(
+    password_command: str = "",
+    ca_file: Path | None = None,
+    *,
+    to: str | None = None,
+    move: list[str] | None = None,
+    never: list[str] | None = None,
+    older_than_days: int | None = None,
+    unverified: str | None = None,
+    trust: list[str] | None = None,
+    region: str | None = None,
+    max_moves: int | None = None,
+    no_brake: bool = False,
+    password_file: Path | None = None,
+    keyring: bool = False,
+    oauth_token_command: str = "",
+    megabytes_per_run: int | None = None,
+    megabytes_per_day: int | None = None,
+) -> Access:
+    """Access by options and configuration. Raises UsageError, ConfigError."""
+    if unverified not in (None, "keep", "move"):
+        raise UsageError(f"--unverified is keep or move, not {safe_text(unverified or '')}.")
+    try:
+        to = None if to is None else checked_target(to)
+    except UsageError as error:
+        raise UsageError(f"--to: {error}.") from None
+    for one in trust or ():
+        parse_trust(one)
+    asked = Preferences(
+        to=to,
+        move=checked_categories(move) if move else None,
+        never=checked_never(never) if never else None,
+        older_than_days=older_than_days,
+        unverified=unverified,
+        trust_authserv=tuple(trust) if trust else None,
+        region=check_region(region) if region else None,
+        max_moves=max_moves,
+        brake=False if no_brake else None,
+        megabytes_per_run=megabytes_per_run,
+        megabytes_per_day=megabytes_per_day,
+        password_command=words_of(password_command) if password_command else None,
+        password_file=password_file,
+        keyring=True if keyring else None,
+        oauth_token_command=words_of(oauth_token_command) if oauth_token_command else None,
+        ca_file=ca_file,
+    )
+    return Access(None, asked, config.load(config.config_path()))
+
+
 def console() -> Console:
     """Colour and tables on a terminal, plain text when piped; NO_COLOR and COLUMNS are obeyed."""
     return Console(highlight=False, emoji=False, markup=False)
 
 
-def warn(text: str) -> None:
-    """A line on stderr."""
-    print(f"unpitch: {safe_text(text)}", file=sys.stderr)
-
-
-_PATIENCE = Patience(tell=warn, sleep=ENDING.pause)
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """How to get in: `password` gets the printable account and is called only when a server asks."""
-
-    password: Callable[[str], str]
-    ca_file: Path | None = None
-
-    def open(self, location: str, *, changes: bool) -> Source:
-        """The source at a location."""
-        return open_source(
-            location, self.password, changes=changes, ca_file=self.ca_file, stdin=sys.stdin.buffer, patience=_PATIENCE
-        )
-
-    def open_at(self, account: str) -> Callable[[str], Source]:
-        """Opens a folder of an account, with leave to change it."""
-        return lambda folder: self.open(location_of(account, folder), changes=True)
-
-
-def access(password_command: str, ca_file: Path | None) -> Access:
-    """Access by the options."""
-    return Access(partial(password_for, command=password_command, warn=warn), ca_file)
-
-
-def policy(sender: Sender, move: list[str] | None, unverified: str) -> Policy:
-    """What to move. Raises UsageError for unknown categories and for those that are never moved."""
-    if unverified not in ("keep", "move"):
-        raise UsageError(f"--unverified is keep or move, not {safe_text(unverified)}.")
-    chosen = frozenset(move or sender.promotional)
-    for name in sorted(chosen):
-        category = sender.categories.get(name) or _unknown(sender, name)
-        if category.action == "never":
-            raise UsageError(f"{category.title} is never moved; leave out --move {name}.")
-    return Policy(chosen, unverified == "move")
-
-
-def _unknown(sender: Sender, name: str) -> NoReturn:
-    movable = sorted(one.name for one in sender.categories.values() if one.action != "never")
-    raise UsageError(f"There is no category {safe_text(name)}. Those that can be moved: {', '.join(movable)}.")
-
-
-def setup(source: Source, trust: list[str] | None, workers: int = 0) -> Setup:
-    """How to judge what comes from a source: whose word on authenticity counts there."""
-    sender = senders.load()
-    named: tuple[Authserv, ...] = tuple(parse_trust(one) for one in trust or ())
-    trusted = named or (pinned_for(source.host) if source.host else ())
-    return Setup(sender, str(model_registry().active()), trusted, workers)
-
-
-def model_registry() -> Registry:
-    """The models of this person, beside the one that comes with unpitch."""
-    return Registry(state_folder() / "models", model.shipped(senders.load().name))
-
-
-def check_region(region: str) -> str:
+def check_region(region: str | None) -> str:
     """The region, or UsageError."""
-    if region not in ("", "eu", "other"):
-        raise UsageError(f"--region is eu or other, not {safe_text(region)}.")
-    return region
+    if region not in (None, "", "eu", "other"):
+        raise UsageError(f"--region is eu or other, not {safe_text(region or '')}.")
+    return region or ""
 
 
 def check_day(text: str) -> date | None:

@@ -16,12 +16,12 @@ import typer
 from rich.console import Console
 
 from filters import __version__, senders
-from filters.cli import mailbox, undoing
+from filters.cli import cleaning, mailbox, undoing
 from filters.cli.options import Access, Region, Trust, check_region, console, policy, setup, warn
 from filters.cli.writing import check_free, write_private
 from filters.demo import AUTHSERV_ID, Sample, sample_mailbox
 from filters.errors import UsageError
-from filters.limits import Limits
+from filters.preferences import Preferences
 from filters.report import (
     Audit,
     Figures,
@@ -71,6 +71,8 @@ def explain(
         mailbox.gather(source, how, policy(sender, None, "keep"), {}, found)
     if html and found.findings:
         write_private(html, _page_of(found.findings[0], sender), force)
+    elif html:
+        warn(f"There is nothing to explain, so no page was written to {html}.")
     if redact and found.findings:
         redacted_text(console(), found)
         warn("Read it before you send it: a gap may be missing. Other words than common ones are left out.")
@@ -88,7 +90,7 @@ def opt_out(
     category: Annotated[
         str, typer.Argument(metavar="[CATEGORY]", help="One category; default: the promotional ones.")
     ] = "",
-    region: Region = "",
+    region: Region = None,
     output: Annotated[
         str,
         typer.Option(
@@ -133,20 +135,18 @@ def demo() -> None:
 
 
 def _show(out: Console, sample: Sample) -> None:
-    trust, target = [AUTHSERV_ID], mailbox.DEFAULT_TARGET
     sender = senders.load()
-    wanted = policy(sender, None, "keep")
     command = f"{sample.location} --trust-authserv {AUTHSERV_ID}"
-    way_in = Access(sample.password)
+    way_in = Access(sample.password, Preferences(trust_authserv=(AUTHSERV_ID,)))
     say(out, f"A sample mailbox of {sample.mails} invented mails {sample.about}.")
     _prompt(out, f"unpitch audit {command}")
-    found = mailbox.audit_sources([sample.location], way_in, trust, wanted)
+    found = mailbox.audit_sources([sample.location], way_in)
     audit_text(out, Figures(found, sender, datetime.now(UTC), zone=None), "", brief=True)
     with TemporaryDirectory(prefix="unpitch-demo-") as state:
         journal = Path(state) / "journal.sqlite3"
         _prompt(out, f"unpitch clean {command} --yes")
         with closing(way_in.open(sample.location, changes=True)) as source:
-            mailbox.clean_one(out, way_in, source, setup(source, trust), wanted, target, journal, Limits(), ask=None)
+            cleaning.clean_one(out, way_in, source, way_in.terms(sample.location, source), journal, ask=None)
         _prompt(out, "unpitch undo --last")
         undoing.take_back(out, undoing.Choice(), way_in, journal)
     with closing(way_in.open(sample.location, changes=False)) as source:

@@ -115,7 +115,7 @@ def train(
     own, read, positive = _read(said, access(password_command, ca_file), sender)
     training.check(own, {one.name for one in said if one.name})
     plan = training.Plan(target, from_scratch, private, given)
-    with _progress() as tell:
+    with telling() as tell:
         trained = training.course(own, sender, registry, plan, positive=positive, progress=tell)
     _tell(out, output, read, own, trained.measures, trained.scored, trained.threshold, trained)
     _draw(curves, trained.scored, trained.measures)
@@ -295,7 +295,7 @@ def _read(said: Sequence[Label], way_in: Access, sender: Sender) -> tuple[list[L
     names = [one.name for one in said if one.name] + [name for one in said for name in (one.by or {}).values()]
     ours, read = is_ours(names, sender), Read()
     own = []
-    with _progress() as tell:
+    with telling() as tell:
         for one in read_labelled(said, partial(way_in.open, changes=False), sender, ours=ours, read=read):
             own.append(one)
             tell(f"{read.messages:,} messages read, {len(own):,} count")
@@ -303,7 +303,7 @@ def _read(said: Sequence[Label], way_in: Access, sender: Sender) -> tuple[list[L
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
+def telling() -> Iterator[Callable[[str], None]]:
     """A line on stderr that says what is being done; silent when stderr is no terminal."""
     with progress() as line:
         task = line.add_task("")

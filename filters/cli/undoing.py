@@ -17,7 +17,10 @@ from filters.cli.ending import ENDING
 from filters.cli.options import (
     Access,
     CaFile,
+    Keyring,
     PasswordCommand,
+    PasswordFile,
+    TokenCommand,
     access,
     console,
     journal_path,
@@ -128,6 +131,9 @@ def undo(
         bool, typer.Option("--dry-run", help="Show what would be put back, and change nothing.")
     ] = False,
     password_command: PasswordCommand = "",
+    oauth_token_command: TokenCommand = "",
+    password_file: PasswordFile = None,
+    keyring: Keyring = False,
     ca_file: CaFile = None,
 ) -> None:
     """Put back what was moved, with flags and date. What was taken back once is not moved again.
@@ -139,7 +145,14 @@ def undo(
     if dry_run:
         preview(console(), choice, journal_path())
     else:
-        take_back(console(), choice, access(password_command, ca_file), journal_path())
+        way_in = access(
+            password_command,
+            ca_file,
+            password_file=password_file,
+            keyring=keyring,
+            oauth_token_command=oauth_token_command,
+        )
+        take_back(console(), choice, way_in, journal_path())
 
 
 def _check(choice: Choice, last: bool) -> None:

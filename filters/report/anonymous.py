@@ -32,6 +32,7 @@ def without_names(audit: Audit, sender: Sender) -> Audit:
             unreadable=[Unreadable(_NOWHERE, "its reason is left out") for _ in audit.tally.unreadable],
         ),
         stopped=audit.stopped,
+        anonymous=True,
     )
 
 

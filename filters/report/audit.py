@@ -24,6 +24,8 @@ class Audit:
     tally: Tally = field(default_factory=Tally)
     stopped: bool = False
     """Somebody stopped it before it had looked at everything."""
+    anonymous: bool = False
+    """Made by `without_names`."""
 
     @property
     def promotional(self) -> list[Finding]:

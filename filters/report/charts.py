@@ -14,7 +14,7 @@ _LEFT, _BELOW, _TOP = 44, 24, 8
 #: The series that is everything but advertising.
 REST = 9
 #: Names below the bars that have room beside each other.
-_NAMES = 12
+_NAMES = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def stacked(columns: Sequence[tuple[str, Mapping[str, int]]], series: Sequence[s
 
 def rows(columns: Sequence[tuple[str, Mapping[str, int]]], series: Sequence[str], strong: int) -> Chart:
     """A line of small columns for each of `series`, all to one scale; the first `strong` are advertising."""
-    left, tall, gap = 190, 30, 6
+    left, tall, gap = 225, 30, 6
     most = max((count for _, counts in columns for count in counts.values()), default=1)
     step = (WIDTH - left) / max(len(columns), 1)
     marks, names = [], []
@@ -99,18 +99,19 @@ def rows(columns: Sequence[tuple[str, Mapping[str, int]]], series: Sequence[str]
                     )
                 )
     height = len(series) * (tall + gap) + _BELOW
-    ticks = [Tick(_r(left + place * step), name) for place, name in _names([label for label, _ in columns], _NAMES - 3)]
+    named = _names([label for label, _ in columns], _NAMES - 3)
+    ticks = [Tick(_r(left + place * step), name) for place, name in named if left + place * step < WIDTH - _LEFT]
     return Chart(WIDTH, height, tuple(marks), tuple(ticks), tuple(names), ())
 
 
 def bars(items: Sequence[tuple[str, int, int]]) -> Chart:
     """Bars from the left, one for each (name, number, series)."""
-    left, tall, gap = 250, 20, 8
+    left, tall, gap = 285, 20, 8
     most = max((count for _, count, _ in items), default=1) or 1
     marks, names = [], []
     for row, (name, count, number) in enumerate(items):
         y = row * (tall + gap)
-        marks.append(Mark(left, y, _r(max(count / most * (WIDTH - left - 70), 1)), tall, number, f"{name}: {count:,}"))
+        marks.append(Mark(left, y, _r(max(count / most * (WIDTH - left), 1)), tall, number, f"{name}: {count:,}"))
         names.append(Tick(y + 15, name))
     return Chart(WIDTH, len(items) * (tall + gap), tuple(marks), (), tuple(names), ())
 
@@ -126,7 +127,8 @@ def _names(labels: Sequence[str], most: int) -> list[tuple[int, str]]:
 def _round_up(most: int) -> int:
     """A round number not below `most`, so that half of it is whole."""
     size = int("1" + "0" * (len(str(most)) - 1))
-    return next((top for step in (1, 2, 4, 6, 8) if (top := step * size) >= most and top % 2 == 0), 10 * size)
+    tops = (size * tenths // 10 for tenths in (10, 12, 14, 16, 20, 24, 30, 40, 60, 80, 100))
+    return next((top for top in tops if top >= max(most, 2) and top % 2 == 0), 20 * size)
 
 
 def _r(number: float) -> float:

@@ -17,7 +17,7 @@ def why(finding: Finding) -> str:
     speaking = _speaking(finding)
     if stream := _stream(finding):
         return f"it comes from {stream}"
-    if said := _said(finding):
+    if said := finding.wording.quote if finding.wording else _said(finding):
         return f"it says: “{safe_text(said, _QUOTE_WIDTH)}”"
     words = list(dict.fromkeys(clue["quote"] for clue in speaking)) or [clue["feature"] for clue in finding.evidence]
     return "its clues: " + ", ".join(f"“{safe_text(word, 60)}”" for word in words[:4])

@@ -80,6 +80,8 @@ def _timeline(console: Console, figures: Figures) -> None:
         top = max(numbers)
         line = "".join(blocks[-(-number * (len(blocks) - 1) // max(top, 1))] for number in numbers)
         console.print(Text(f"  {title:{_LEAD}}") + Text(line, style) + Text(f"  most: {top:,}"), soft_wrap=True)
+    if figures.undated:
+        say(console, f"  Left out: {counted(figures.undated, 'mail')} with no date, or one that lies ahead.", "dim")
 
 
 def _promises(console: Console, figures: Figures) -> None:
@@ -142,7 +144,7 @@ def _next(console: Console, audit: Audit, page: str, options: str) -> None:
     if page:
         say(console, f"The page is written: {page}", "bold green")
     places = " ".join(shlex.quote(name) for name in audit.sources)
-    if audit.to_move:
+    if audit.to_move and not audit.anonymous:
         say(console, f"Next, to see what would be moved: unpitch clean {places}{options} --dry-run", "bold")
     elif not audit.findings:
         say(console, "Nothing is to be done here. Another folder may hold what you look for: give its name.")

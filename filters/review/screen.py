@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from filters.sweep import Finding
 
 #: Lines of a message that are shown before it is opened.
 _PREVIEW = 8
+_POLL_SECONDS = 0.1
 
 
 class StoppedError(Exception):
@@ -64,7 +66,9 @@ class Review(App[None]):
         self._queue: list[Finding] = []
         self._at = 0
         self._done: list[tuple[int, str]] = []
-        self._reading, self._gone, self._opened = True, False, False
+        self._found: deque[Finding] = deque()
+        self._reading = self._reading_shown = True
+        self._gone = self._opened = False
 
     def compose(self) -> ComposeResult:
         """From above: what is known, the mail, how far we are, the keys."""
@@ -76,8 +80,8 @@ class Review(App[None]):
 
     def on_mount(self) -> None:
         """Begin to read."""
-        self.run_worker(self._read, thread=True, exit_on_error=False)
-        self.set_interval(0.5, self._show_state)
+        self.run_worker(self._read, thread=True)
+        self.set_interval(_POLL_SECONDS, self._take)
         self._show()
 
     def on_unmount(self) -> None:
@@ -85,26 +89,32 @@ class Review(App[None]):
         self._gone = True
 
     def _read(self) -> None:
+        """In a thread of its own, which waits for nothing that the screen does, so that it can always end."""
         try:
             for finding in self._mailbox.read(self._go_on):
                 if not self._labels.of(finding):
-                    self.call_from_thread(self._add, finding)
+                    self._found.append(finding)
         except StoppedError:
             return
         except FiltersError as error:
             self.fault = error
         self._reading = False
-        if not self._gone:
-            self.call_from_thread(self._show if self._at >= len(self._queue) else self._show_state)
 
     def _go_on(self) -> None:
         if self._gone:
             raise StoppedError
 
-    def _add(self, finding: Finding) -> None:
-        self._queue.append(finding)
-        if self._at == len(self._queue) - 1:
+    def _take(self) -> None:
+        """Take over what was found meanwhile."""
+        waiting = self._at >= len(self._queue)
+        before = (len(self._queue), self._reading_shown)
+        self._reading_shown = self._reading
+        while self._found:
+            self._queue.append(self._found.popleft())
+        if waiting and before != (len(self._queue), self._reading_shown):
             self._show()
+        else:
+            self._show_state()
 
     # Keys
 
@@ -164,14 +174,14 @@ class Review(App[None]):
         self._show_state()
 
     def _end(self) -> str:
-        if self._reading:
+        if self._reading_shown:
             return "Looking for mail to review. It is shown as soon as it is found."
         return "That was all. Press q to end." if self._queue else "There is nothing to review here. Press q to end."
 
     def _show_state(self) -> None:
         count = len(self._queue)
         place = f"message {min(self._at + 1, count):,} of {count:,}" if self._at < count else f"{count:,} shown"
-        far = f"{self._mailbox.seen():,} looked at{', reading' if self._reading else ''}"
+        far = f"{self._mailbox.seen():,} looked at{', reading' if self._reading_shown else ''}"
         self.query_one("#state", Static).update(f"{place}  ·  {self.labelled:,} labelled  ·  {far}")
 
 

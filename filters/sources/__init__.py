@@ -16,6 +16,7 @@ import hashlib
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Protocol
 
 #: Bytes of one message that are ever read (D3): real job alerts reach 255 KB.
@@ -95,6 +96,35 @@ class Look:
     flags: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far a folder was looked through: all below `uidnext` but `again`, which a later scan is to look at once more."""
+
+    uidvalidity: int
+    uidnext: int
+    again: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class Extent:
+    """What a scan may pass over and what it may cost, as the caller says it before; and how far it came."""
+
+    begin: Mark | None = None
+    """Look at what is new since then, if the folder's numbers still hold; None: at everything."""
+    since: date | None = None
+    """Look only at what came on that day or later, by the server's date; unless `begin` says from where on."""
+    budget: int = 0
+    """Bytes received on this connection after which no more mail is fetched; 0: no limit."""
+    end: Mark | None = None
+    """How far the last scan came, once it is over; None where messages have no numbers that last."""
+    stopped: bool = False
+    """Whether the budget ended it; `end` then says where the next one begins."""
+    count: int = 0
+    """Messages in the folder; 0 where nobody counts them."""
+    received: Callable[[], int] = lambda: 0
+    """Bytes that came from the server so far."""
+
+
 class Source(Protocol):
     """One folder of one account. Reading never marks mail as read nor changes a byte."""
 
@@ -111,6 +141,8 @@ class Source(Protocol):
     """When `can_move` is False: one sentence that says why and what to do."""
     method: str
     """"move": one step, by `move`. "copy": the server cannot, so that `copier` copies, and removes what was copied."""
+    extent: Extent
+    """From where `scan` begins, and how far it came. Where messages have no numbers it always looks at everything."""
     copier: Copier | None
     """To finish what left a message in two places; None where that cannot be done, or never happens."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 
@@ -23,27 +24,43 @@ class Folders:
 
     def __init__(self, session: Session, account: str) -> None:
         self._session, self._account = session, account
-        self._prefix, self._delimiter = session.client.namespace()
+        self._named: tuple[str, str] | None = None
         self._told = "NAMESPACE" in session.client.capabilities
         self._tells = "SPECIAL-USE" in session.client.capabilities
         self._raws: dict[str, str] = {}
+
+    @property
+    def _prefix(self) -> str:
+        return self._naming()[0]
+
+    @property
+    def _delimiter(self) -> str:
+        return self._naming()[1]
+
+    def _naming(self) -> tuple[str, str]:
+        """Prefix and delimiter. Asked for when they are needed: a night without new mail needs neither."""
+        if self._named is None:
+            self._named = self._session.ask("", GuardedClient.namespace)
+        return self._named
 
     def find(self, folder: str) -> Folder | None:
         """The folder that is meant, or None."""
         for raw in self._spellings(folder):
             if raw == "INBOX":
-                return Folder(raw, frozenset(), self._delimiter)
+                return Folder(raw, frozenset(), "")
             for found in self._session.ask("", partial(GuardedClient.folders, pattern=raw)):
                 if found.raw == raw and not found.flags & _ABSENT:
                     return found
         return None
 
-    def _spellings(self, folder: str) -> list[str]:
+    def _spellings(self, folder: str) -> Iterator[str]:
         if folder.upper() == "INBOX":
-            return ["INBOX"]
-        levels = folder.replace("/", self._delimiter) if self._delimiter else folder
+            yield "INBOX"
+            return
+        levels = folder.replace("/", self._delimiter) if "/" in folder and self._delimiter else folder
         names = [encoded(levels), *([levels] if levels.isascii() and "&" in levels else [])]
-        return names + [self._prefix + name for name in names if self._prefix and not name.startswith(self._prefix)]
+        yield from names
+        yield from (self._prefix + name for name in names if self._prefix and not name.startswith(self._prefix))
 
     def raw_of(self, folder: str) -> str:
         """How the server spells a folder; "" when there is none."""
@@ -82,8 +99,10 @@ class Folders:
         """What makes a folder special, such as "\\\\Junk"; "" for any other."""
         told = ", ".join(f"\\{flag[1:].capitalize()}" for flag in sorted(folder.flags & _SPECIAL))
         name = folder.raw.rpartition(folder.delimiter)[2] if folder.delimiter else folder.raw
+        if told or self._tells or name.lower() not in USUAL_SPECIAL:
+            return told
         top = folder.raw in (name, f"INBOX{folder.delimiter}{name}", f"{self._prefix}{name}")
-        return told or (f"called {name}" if not self._tells and top and name.lower() in USUAL_SPECIAL else "")
+        return f"called {name}" if top else ""
 
     def numbered(self, folder: str) -> Target | None:
         """How a folder is numbered now; None when there is none, or it has no numbers."""

@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,11 @@ from filters.sources.wire import CHANGING, READING, SILENCE_SECONDS, BrokenOffEr
 
 #: A header value that may be searched for (T1): a hostile one cannot leave its quotes.
 SEARCHABLE = re.compile(r"[!#-\[\]-~]{1,250}")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 #: Characters of a folder name; of user name and password, which make three bytes each at most, and four of base64 of them.
 _NAME_CAP, _SECRET_CAP = 1_000, 1_000
+#: Characters of an access token; Microsoft's have up to some 2,500. The line that carries it has a third more.
+_TOKEN_CAP = 5_000
 
 
 class RejectedError(ServerError):
@@ -124,9 +128,16 @@ class GuardedClient:
             self._shut()
             raise ServerError(f"{host} lets people in without asking who they are. That is not an account to work on.")
 
-    def login(self, user: str, password: str) -> None:
-        """AUTHENTICATE PLAIN where offered, because LOGIN cannot carry every password (N23). Raises LoginError."""
-        if re.search("[\r\n\0\ud800-\udfff]", user + password) or len(user + password) > _SECRET_CAP:
+    @property
+    def received(self) -> int:
+        """Bytes that came from the server so far."""
+        return self._wire.total
+
+    def login(self, user: str, password: str, *, oauth: bool = False) -> None:
+        """AUTHENTICATE PLAIN where offered, because LOGIN cannot carry every password (N23); with `oauth` XOAUTH2 or OAUTHBEARER, and
+        `password` is an access token. Raises LoginError."""
+        most = _TOKEN_CAP if oauth else _SECRET_CAP
+        if re.search("[\r\n\0\1\ud800-\udfff]", user + password) or len(user + password) > most:
             raise LoginError(
                 "The user name or the password is far too long, or holds a line break, a NUL, or bytes that are no text; "
                 "no server takes that."
@@ -134,22 +145,54 @@ class GuardedClient:
         self._tells = telling(password)
         offered = {one.upper() for one in self._wire.capabilities}
         plain = "AUTH=PLAIN" in offered
-        if not plain and "LOGINDISABLED" in offered:
+        if not (plain or oauth) and "LOGINDISABLED" in offered:
             raise LoginError(f"{self.host} takes no passwords (LOGINDISABLED). {_NO_PASSWORDS}")
+        if oauth:
+            return self._log_in_by_token(user, password, offered)
         if not plain and not re.fullmatch("[ -~]*", user + password):
             raise LoginError(f"{self.host} takes only printable ASCII in user name and password. {_APP_PASSWORD}")
+        answer: list[Any]
         with self._asking():
             try:
                 if plain:
-                    self._wire.authenticate("PLAIN", lambda _: f"\0{user}\0{password}".encode())
+                    answer = list(self._wire.authenticate("PLAIN", lambda _: f"\0{user}\0{password}".encode())[1])
                 else:
-                    self._wire.login(_quoted(user), password)
+                    answer = list(self._wire.login(_quoted(user), password)[1])
             except imaplib.IMAP4.abort:
                 raise
             except imaplib.IMAP4.error as error:
                 raise _login_error(self.host, error, self._tells) from None
-        with self._asking():  # what was offered before login does not count (section 4, iCloud)
-            self.capabilities = frozenset(one.decode("ascii", "replace") for one in self._library.capabilities())
+        return self._logged_in(answer)
+
+    def _log_in_by_token(self, user: str, token: str, offered: set[str]) -> None:
+        """RFC 7628, and XOAUTH2 as Google and Microsoft describe it."""
+        bearer = f"auth=Bearer {token}\1\1"
+        ways = {
+            "XOAUTH2": f"user={user}\1{bearer}",
+            "OAUTHBEARER": f"n,a={user},\1host={self.host}\1port={self._wire.port}\1{bearer}",
+        }
+        way = next((name for name in ways if f"AUTH={name}" in offered), "")
+        if not way:
+            raise LoginError(f"{self.host} offers no login by OAuth2. Give a password instead.")
+        words = iter([ways[way].encode()])
+        with self._asking():
+            try:
+                answer = list(self._wire.authenticate(way, lambda _: next(words, b""))[1])
+            except imaplib.IMAP4.abort:
+                raise
+            except imaplib.IMAP4.error as error:
+                raise _login_error(self.host, error, self._tells, _OAUTH_ADVICE) from None
+        self._logged_in(answer)
+
+    def _logged_in(self, answer: list[Any]) -> None:
+        told = self._wire.untagged_responses.get("CAPABILITY", [])
+        # what was offered before login does not count (section 4, iCloud)
+        self.capabilities = _told_at_login(answer, told) or self._asked_capabilities()
+        self._library._cached_capabilities = tuple(one.encode("ascii", "replace") for one in self.capabilities)
+
+    def _asked_capabilities(self) -> frozenset[str]:
+        with self._asking():
+            return frozenset(one.decode("ascii", "replace") for one in self._library.capabilities())
 
     def namespace(self) -> tuple[str, str]:
         """Prefix and delimiter of personal folders (RFC 2342), such as ("INBOX.", "."); ("", "") when not told."""
@@ -201,6 +244,23 @@ class GuardedClient:
         told = answer[1][-1] if answer[1] else None
         return told.split()[-1].decode("ascii", "replace") if isinstance(told, bytes) and told.split() else ""
 
+    def secured(self) -> tuple[str, float]:
+        """Version of TLS, and when the server's certificate ends, in seconds since 1970; ("", 0.0) without TLS."""
+        sock = self._wire.sock
+        if not isinstance(sock, ssl.SSLSocket):
+            return "", 0.0
+        ends = (sock.getpeercert() or {}).get("notAfter")
+        return sock.version() or "", float(ssl.cert_time_to_seconds(str(ends))) if ends else 0.0
+
+    def quotas(self, raw: str) -> list[tuple[str, int, int]]:
+        """GETQUOTAROOT (RFC 9208): each limit as (resource, used, most), such as ("STORAGE", 12, 100) in KiB."""
+        with self._asking():
+            answer = self._wire.getquotaroot(_quoted(_name(raw)))
+            self._library._checkok("getquotaroot", *answer)
+        lines = [line for line in answer[1][1] if isinstance(line, bytes)]
+        found = [triple for line in lines for triple in _LIMIT.findall(line.rpartition(b"(")[2])]
+        return [(resource.decode("ascii"), int(used), int(most)) for resource, used, most in found]
+
     def noop(self) -> None:
         """NOOP: the server looks at what other clients did."""
         with self._asking():
@@ -215,6 +275,12 @@ class GuardedClient:
                 raise RefusedError("A Message-ID with characters that do not belong there is not searched for.")
             criteria += f' HEADER Message-ID "{message_id}"'
         return sorted(uid for uid in self._search(criteria) if first <= uid <= last)
+
+    def since(self, first: int, last: int, day: date) -> list[int]:
+        """The UIDs from `first` to `last` of what came on that day or later, by the server's date (P18), sorted."""
+        written = f"{day.day}-{_MONTHS[day.month - 1]}-{day.year:04}"
+        found = self._search(f"UID {checked_uid(first)}:{checked_uid(last)} SINCE {written}")
+        return sorted(uid for uid in found if first <= uid <= last)
 
     def existing(self, uids: Sequence[int]) -> set[int]:
         """Which of these UIDs there are now."""
@@ -448,11 +514,22 @@ def _connecting(host: str, port: int) -> Iterator[None]:
         raise TransientError(f"{where} did not greet as an IMAP server does{_says(greeting)}.") from None
 
 
+def _told_at_login(answer: Sequence[Any], untagged: Sequence[Any]) -> frozenset[str]:
+    """Capabilities on a line of their own before the OK of the login (RFC 3501, 6.2.2), which saves asking; none when there is none. Not
+    those within the OK, which imaplib takes for the same: a proxy may have left them as they were before (section 4, iCloud)."""
+    told = (
+        untagged[-1]
+        if untagged and not any(isinstance(one, bytes) and b"[CAPABILITY" in one.upper() for one in answer)
+        else None
+    )
+    return frozenset(told.decode("ascii", "replace").upper().split()) if isinstance(told, bytes) else frozenset()
+
+
+_LIMIT = re.compile(rb"([A-Z0-9-]{1,40}) (\d{1,18}) (\d{1,18})", re.IGNORECASE)
 _UNSAID = " (what the server says holds your password, and is not shown)"
+_OAUTH_ADVICE = "The access token is not valid, or not for IMAP of this mailbox: see what oauth_token_command prints, and which scope it asks for."
 _APP_PASSWORD = "Make an app password in the security settings of your mail account, and use that one."  # noqa: S105
-_NO_PASSWORDS = (
-    "It wants OAuth, which unpitch does not speak yet: read your mail from an exported mbox or Maildir instead."
-)
+_NO_PASSWORDS = "It wants OAuth2: name a program that prints an access token by oauth_token_command (or --oauth-token-command); see the README."
 #: What servers say when the password as such is not the problem (N3), and what helps.
 _ADVICE = (
     ("basic authentication is disabled", _NO_PASSWORDS),
@@ -463,13 +540,13 @@ _ADVICE = (
 _LATER = re.compile(r"\[(?:UNAVAILABLE|INUSE|LIMIT|SERVERBUG)\]")
 
 
-def _login_error(host: str, error: imaplib.IMAP4.error, tells: Callable[[str], bool]) -> FiltersError:
+def _login_error(host: str, error: imaplib.IMAP4.error, tells: Callable[[str], bool], usual: str = "") -> FiltersError:
     said = error.args[0] if error.args else ""
     text = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
     says = _UNSAID if tells(text) else _says(text)
     if _LATER.search(text):
         return TransientError(f"{host} cannot let anybody in now{says}. Try again later.", 69)
-    advice = next((advice for sign, advice in _ADVICE if sign in text.lower()), "")
+    advice = next((advice for sign, advice in _ADVICE if sign in text.lower()), usual)
     if not advice and re.fullmatch(r"LOGIN failed\.?|AUTHENTICATE failed\.?", text):  # Microsoft's words
         advice = f"If this is a Microsoft account: {_NO_PASSWORDS}"
     advice = advice or "Check user name and password; many providers want an app password and IMAP to be switched on."

@@ -14,8 +14,10 @@ from filters.sources import (
     HEADER_CAP,
     MESSAGE_CAP,
     Copier,
+    Extent,
     Look,
     Mail,
+    Mark,
     Passed,
     Place,
     Target,
@@ -52,14 +54,15 @@ def open_imap(
     changes: bool,
     ca_file: Path | None = None,
     patience: Patience = Patience(),  # noqa: B008 (frozen)
+    oauth: bool = False,
 ) -> ImapSource:
     """Connect, log in, and open the folder of an IMAP URL. `password` gets the printable account, and is called when the server is
-    reached and its certificate is good; once more if the server refuses in mid-run what it took before.
+    reached and its certificate is good; once more if the server refuses in mid-run what it took before. With `oauth` it gives an access token.
 
     Raises UsageError, ServerError, LoginError or NotFoundError.
     """
     location = parse_url(url)
-    secret = Secret(lambda: password(location.account))
+    secret = Secret(lambda: password(location.account), oauth=oauth)
 
     def connect() -> GuardedClient:
         tls, starttls = location.scheme != "imap", location.scheme == "imap+starttls"
@@ -100,8 +103,9 @@ class ImapSource:
 
     def __init__(self, location: ImapLocation, session: Session, *, changes: bool) -> None:
         self.account, self.host = location.account, location.host
-        self._session = session
+        self.session = session
         self._seen: dict[int, _Seen] = {}
+        self.extent = Extent(received=lambda: session.received)
         try:
             self._open(location.folder, changes)
         except BaseException:
@@ -109,12 +113,12 @@ class ImapSource:
             raise
 
     def _open(self, folder: str, changes: bool) -> None:
-        session, capabilities = self._session, self._session.client.capabilities
-        self._folders = Folders(session, self.account)
-        found = self._folders.find(folder)
+        session, capabilities = self.session, self.session.client.capabilities
+        self.folder_list = Folders(session, self.account)
+        found = self.folder_list.find(folder)
         if not found:
-            raise NotFoundError(self._folders.missing(folder))
-        session.home, self.folder = found.raw, self._folders.remember(found)
+            raise NotFoundError(self.folder_list.missing(folder))
+        session.home, self.folder = found.raw, self.folder_list.remember(found)
         try:
             opened = session.enter(found.raw)
         except TransientError:
@@ -122,7 +126,8 @@ class ImapSource:
         except RejectedError as error:
             raise ServerError(f"The folder {safe_text(self.folder)} cannot be opened: {error}", 66) from None
         session.validity = self.uidvalidity = opened.uidvalidity
-        self._exists = opened.exists
+        self._found, self._opened = found, opened
+        self._first: Opened | None = opened
         session.fickle = not opened.told
         self._batch = min(
             [_BATCH, *(int(one[13:]) for one in capabilities if re.fullmatch(r"MESSAGELIMIT=[1-9]\d{0,8}", one))]
@@ -130,56 +135,124 @@ class ImapSource:
         self._ids = " EMAILID" if "OBJECTID" in capabilities else " X-GM-MSGID" if "X-GM-EXT-1" in capabilities else ""
         self.why_not = self._hindrance(found, opened, changes)
         self.can_move = not self.why_not
-        self._changer = Changer(session, self._folders, self.account, self._batch)
+        self._changer = Changer(session, self.folder_list, self.account, self._batch)
         self.method = "move" if "MOVE" in capabilities else "copy"
         self.copier: Copier | None = self._changer if self.can_move and "UIDPLUS" in capabilities else None
 
     def _hindrance(self, found: Folder, opened: Opened, changes: bool) -> str:
         """Why nothing can be moved out of the folder, seen before the first command that changes anything."""
         folder = safe_text(self.folder)
-        if not {"MOVE", "UIDPLUS"} & self._session.client.capabilities:
+        if unable := self._unable(found, opened):
+            return unable
+        if not changes:
+            return f"{folder} was opened for reading only."
+        if not opened.writable or not opened.removable or self.folder_list.lacks_out(found):
+            return f"{folder} is read-only for this login. Ask for the rights, or choose another folder."
+        return ""
+
+    def _unable(self, found: Folder, opened: Opened) -> str:
+        """Why nobody could move anything out of the folder safely."""
+        folder = safe_text(self.folder)
+        if not {"MOVE", "UIDPLUS"} & self.session.client.capabilities:
             return (
                 f"{self.host} has neither MOVE (RFC 6851) nor UIDPLUS (RFC 4315). Without one of them a move can remove mail that "
                 "somebody else marked as deleted, or leave mail twice. Nothing was moved; you can still audit."
             )
-        if special := self._folders.special(found):
+        if special := self.folder_list.special(found):
             return f"{folder} is a special folder ({special}); mail is not moved out of it."
         if not opened.uidvalidity or not opened.sticky:
             return f"{self.host} does not keep the numbers of messages in {folder}, so a move could not be proven or undone."
-        if not changes:
-            return f"{folder} was opened for reading only."
-        if not opened.writable or not opened.removable or self._folders.lacks_out(found):
-            return f"{folder} is read-only for this login. Ask for the rights, or choose another folder."
         return ""
+
+    @property
+    def strategy(self) -> str:
+        """How mail would be moved out of this folder with leave to do so: "move", "copy", or why it would not be."""
+        capabilities = self.session.client.capabilities
+        lacking = self.folder_list.lacks_out(self._found)
+        rights = f"this login lacks the rights {lacking} in {safe_text(self.folder)}" if lacking else ""
+        return self._unable(self._found, self._opened) or rights or ("move" if "MOVE" in capabilities else "copy")
 
     # Reading
 
+    def newest(self, count: int) -> tuple[bytes, ...]:
+        """Header blocks of the newest messages (by their numbers), oldest first."""
+        opened = self.session.enter(self.session.home)
+        last = opened.uidnext - 1
+        uids = self._search(self.session.home, max(1, last - _WINDOW), last) if opened.exists and last > 0 else []
+        heads = self._heads(self.session.home, uids[-count:]).values() if count else ()
+        return tuple(head.body or b"" for head in heads if isinstance(head, Fetched))
+
     def total(self) -> int:
         """Those that were there when the folder was opened."""
-        return self._exists
+        return self._opened.exists
 
     def scan(self, wanted: Wanted) -> Iterator[Mail | Passed | Unreadable]:
-        """Headers of all messages, bodies of candidates; in the order of their UIDs. New mail meanwhile is for the next scan."""
+        """Headers of all messages, or of those that `extent` names, bodies of candidates; in the order of their UIDs. New mail meanwhile
+        is for the next scan. `extent` says afterwards how far it came."""
         fields = " ".join(name.upper() for name in wanted.fields)
         items = f"UID RFC822.SIZE BODY.PEEK[HEADER.FIELDS ({fields})]<0.4096>"
-        for uids in self._windows():
+        extent = self.extent
+        extent.end, extent.stopped = None, False
+        opened, begin = self._begin()
+        extent.count = opened.exists
+        for uids in self._windows(opened, begin):
             for batch in batches(uids, self._batch):
                 candidates, passed = self._candidates(batch, items, wanted.test)
-                if passed:
-                    yield Passed(passed)
                 for chunk in _chunks(candidates):
+                    if extent.budget and self.session.received >= extent.budget:
+                        uid = chunk[0][0]
+                        extent.end, extent.stopped = self._reached(uid, begin), True
+                        yield Passed(sum(one < uid for one in passed))
+                        return
                     yield from self._mails(chunk)
+                if passed:
+                    yield Passed(len(passed))
+        extent.end = self._reached(self.session.bound(self.session.home, opened.uidnext), None)
 
-    def _windows(self) -> Iterator[list[int]]:
-        """The UIDs there are, window by window (D12). Wider ones where few are used: UIDs may go up to 4,294,967,295."""
-        opened = self._session.enter(self._session.home)
-        if opened.exists and not opened.uidnext:
+    def _begin(self) -> tuple[Opened, Mark | None]:
+        """The folder as it is now, and from where to look on. To pass over what is known, the state of the opening will do: what has
+        come since then is for the next scan."""
+        begin, first, self._first = self.extent.begin, self._first, None
+        if not (begin and first and self.session.is_open(first)):
+            first = self.session.enter(self.session.home)
+        if first.exists and not first.uidnext:
             raise ServerError(f"{self.host} does not tell its next UID, so the folder cannot be read whole.")
-        first, last = 1, opened.uidnext - 1
+        holds = begin and begin.uidvalidity == first.uidvalidity and begin.uidnext <= first.uidnext and first.sticky
+        return first, begin if holds else self._since(first)
+
+    def _since(self, opened: Opened) -> Mark | None:
+        """From where on mail is of the day that `extent` names, or later."""
+        day, last = self.extent.since, opened.uidnext - 1
+        if not day or not opened.uidvalidity:
+            return None
+        for first in range(1, last + 1, _WINDOW_MAX):
+            window = partial(GuardedClient.since, first=first, last=min(first + _WINDOW_MAX - 1, last), day=day)
+            if found := self.session.ask(self.session.home, window):
+                return Mark(opened.uidvalidity, found[0])
+        return Mark(opened.uidvalidity, opened.uidnext)
+
+    def _reached(self, uidnext: int, begin: Mark | None) -> Mark | None:
+        """The mark of a scan that looked at all below `uidnext`; with `begin` also what that one still had to look at again."""
+        opened = self._opened
+        if not opened.uidvalidity or not opened.sticky or uidnext < 1:
+            return None
+        again = tuple(uid for uid in begin.again if uid >= uidnext) if begin else ()
+        return Mark(opened.uidvalidity, max(uidnext, begin.uidnext) if begin else uidnext, again)
+
+    def _windows(self, opened: Opened, begin: Mark | None) -> Iterator[list[int]]:
+        """The UIDs there are, window by window (D12). Wider ones where few are used: UIDs may go up to 4,294,967,295. What is to be
+        looked at since `begin` is not searched for when it is little: UIDs that are not in use cost nothing."""
+        first, last = begin.uidnext if begin else 1, opened.uidnext - 1
+        if begin:
+            few = last - first < self._batch
+            uids = sorted({*begin.again, *(range(first, last + 1) if few else ())})
+            if uids and opened.exists:
+                yield uids
+            first = last + 1 if few else first
         width = last if opened.exists <= _WINDOW else _WINDOW
         while opened.exists and first <= last:
             window = partial(GuardedClient.search, first=first, last=min(first + width - 1, last))
-            uids = self._session.ask(self._session.home, window)
+            uids = self.session.ask(self.session.home, window)
             yield uids
             first += width
             if len(uids) < width // 10:
@@ -187,22 +260,25 @@ class ImapSource:
 
     def _candidates(
         self, uids: list[int], items: str, test: Callable[[bytes], bool]
-    ) -> tuple[list[tuple[int, int | str]], int]:
-        """(UID, size) of each wanted message, or why it cannot be read instead of the size; and how many are not wanted."""
-        heads = self._read(self._session.home, uids, items)
+    ) -> tuple[list[tuple[int, int | str]], list[int]]:
+        """(UID, size) of each wanted message, or why it cannot be read instead of the size; and the UIDs of what is not wanted."""
+        heads = self._read(self.session.home, uids, items)
         found: list[tuple[int, int | str]] = []
+        passed: list[int] = []
         for uid, head in heads.items():
             if isinstance(head, str):
                 found.append((uid, head))
             elif test(head.body or b""):
                 found.append((uid, head.size if head.size >= 0 else "the server tells no size of it"))
-        return found, len(heads) - len(found)
+            else:
+                passed.append(uid)
+        return found, passed
 
     def _mails(self, chunk: list[tuple[int, int | str]]) -> Iterator[Mail | Unreadable]:
-        mails = self._read(self._session.home, [uid for uid, size in chunk if isinstance(size, int)], self._whole)
+        mails = self._read(self.session.home, [uid for uid, size in chunk if isinstance(size, int)], self._whole)
         for uid, size in chunk:
             found = size if isinstance(size, str) else mails.get(uid)
-            place = self._place(self.folder, self._session.validity, uid)
+            place = self._place(self.folder, self.session.validity, uid)
             if isinstance(found, str):
                 yield Unreadable(place, found)
             elif found:  # else somebody took it away meanwhile (N16)
@@ -225,16 +301,16 @@ class ImapSource:
         if not uids:
             return {}
         try:
-            answers = self._session.ask(raw, partial(GuardedClient.fetch, uids=uids, items=items), less=True)
+            answers = self.session.ask(raw, partial(GuardedClient.fetch, uids=uids, items=items), less=True)
             found: dict[int, Fetched | str] = {uid: one for uid, one in answers.items() if one.body is not None}
             missing = [uid for uid in uids if uid not in found]
             if missing:  # gone, or held back by the server? (IC13)
-                found |= dict.fromkeys(self._session.ask(raw, partial(GuardedClient.existing, uids=missing)), _PENDING)
+                found |= dict.fromkeys(self.session.ask(raw, partial(GuardedClient.existing, uids=missing)), _PENDING)
         except (BrokenOffError, RejectedError) as error:
             if isinstance(error, RejectedError):
                 if error.bad:
                     raise
-                self._session.failed(error)
+                self.session.failed(error)
             if len(uids) == 1:
                 if sure and isinstance(error, BrokenOffError):
                     raise
@@ -252,7 +328,7 @@ class ImapSource:
                 continue
             uids = uids_of(places, folder, opened.uidvalidity)
             for batch in batches(sorted(uids), self._batch):
-                same = self._same(batch) if opened.raw == self._session.home else {}
+                same = self._same(batch) if opened.raw == self.session.home else {}
                 others = self._heads(opened.raw, [uid for uid in batch if uid not in same])
                 found = same | {uid: _look(head) for uid, head in others.items()}
                 looks |= {uids[uid]: found[uid] for uid in batch if uid in found}
@@ -262,7 +338,7 @@ class ImapSource:
         """Of messages that this source has read: those that still have the same Message-ID and size (D9), which servers need not open
         the message for."""
         items = f"UID FLAGS RFC822.SIZE BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)]{self._ids}"
-        answers = self._read(self._session.home, [uid for uid in uids if uid in self._seen], items)
+        answers = self._read(self.session.home, [uid for uid in uids if uid in self._seen], items)
         return {
             uid: Look(self._seen[uid].identity, found.size, found.flags)
             for uid, found in answers.items()
@@ -301,19 +377,19 @@ class ImapSource:
 
     def numbered(self, folder: str) -> Target | None:
         """STATUS."""
-        return self._folders.numbered(folder)
+        return self.folder_list.numbered(folder)
 
     def folders(self) -> list[str]:
         """As people type them."""
-        return self._folders.usual()
+        return self.folder_list.usual()
 
     def settle(self, folder: str) -> None:
         """Until its next UID stands still."""
-        if raw := self._folders.raw_of(folder):
-            self._session.settle(raw)
+        if raw := self.folder_list.raw_of(folder):
+            self.session.settle(raw)
 
     def _search(self, raw: str, first: int, last: int, message_id: str = "") -> list[int]:
-        return self._session.ask(raw, partial(GuardedClient.search, first=first, last=last, message_id=message_id))
+        return self.session.ask(raw, partial(GuardedClient.search, first=first, last=last, message_id=message_id))
 
     def _heads(self, raw: str, uids: Sequence[int], *, sure: bool = False) -> dict[int, Fetched | str]:
         """Flags, size and what the identity is made of."""
@@ -322,12 +398,12 @@ class ImapSource:
 
     def _entered(self, folder: str, how: Callable[[Session, str], Opened] = Session.enter) -> Opened | None:
         """Open a folder anew; None when there is none of that name (any more)."""
-        raw = self._folders.raw_of(folder)
+        raw = self.folder_list.raw_of(folder)
         try:
-            return how(self._session, raw) if raw else None
+            return how(self.session, raw) if raw else None
         except RejectedError:
-            self._folders.forget(folder)
-            if self._folders.raw_of(folder):
+            self.folder_list.forget(folder)
+            if self.folder_list.raw_of(folder):
                 raise
             return None
 
@@ -337,7 +413,7 @@ class ImapSource:
         """CREATE and SUBSCRIBE if there is no such folder; in any case its STATUS must be OK (D10)."""
         if not self.can_move:
             raise RefusedError(self.why_not)
-        return self._folders.target(folder, self._session.home)
+        return self.folder_list.target(folder, self.session.home)
 
     def move(self, places: Sequence[Place], target: Target) -> Mapping[Place, Place | None]:
         """UID MOVE."""
@@ -347,7 +423,7 @@ class ImapSource:
 
     def close(self) -> None:
         """LOGOUT."""
-        self._session.client.logout()
+        self.session.client.logout()
 
     def _place(self, folder: str, validity: int, uid: int) -> Place:
         return Place(self.account, folder, f"{validity}:{uid}")

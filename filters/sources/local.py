@@ -7,14 +7,27 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from filters.errors import InputError, NotFoundError, RefusedError
-from filters.sources import MESSAGE_CAP, Copier, Look, Mail, Passed, Place, Source, Target, Unreadable, Wanted, mbox
+from filters.sources import (
+    MESSAGE_CAP,
+    Copier,
+    Extent,
+    Look,
+    Mail,
+    Passed,
+    Place,
+    Source,
+    Target,
+    Unreadable,
+    Wanted,
+    mbox,
+)
 from filters.sources.files import Opener, open_file, printable, reason, screened
 from filters.sources.maildir import is_maildir, open_maildir
 
@@ -63,6 +76,7 @@ class ReadOnly:
     uidvalidity: int = 0
     method: str = "move"
     copier: Copier | None = None
+    extent: Extent = field(default_factory=Extent)
     count: Callable[[], int] = int
 
     def total(self) -> int:

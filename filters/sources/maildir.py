@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from filters.errors import NotFoundError, RefusedError, ServerError, TargetError, UsageError, WriteError
 from filters.safe_text import safe_text
-from filters.sources import Copier, Look, Mail, Passed, Place, Target, Unreadable, Wanted
+from filters.sources import Copier, Extent, Look, Mail, Passed, Place, Target, Unreadable, Wanted
 from filters.sources.files import look_at, open_file, printable, reason, screened
 from filters.sources.location import USUAL_SPECIAL, decoded, encoded
 
@@ -62,6 +62,7 @@ class Maildir:
     uidvalidity: int = 0
     method: str = "move"
     copier: Copier | None = None
+    extent: Extent = field(default_factory=Extent)
     _identities: dict[Place, str] = field(default_factory=dict)
 
     # Reading

@@ -21,15 +21,17 @@ def open_source(
     ca_file: Path | None,
     stdin: BinaryIO,
     patience: Patience = Patience(),  # noqa: B008 (frozen)
+    oauth: bool = False,
 ) -> Source:
     """Open a location: an IMAP URL, a path, or "-" for `stdin`. Without `changes` nothing at all can be changed.
 
-    `password` gets the printable account and is called only for IMAP, where `patience` says how to wait for a server.
+    `password` gets the printable account and is called only for IMAP, where `patience` says how to wait for a server. With `oauth` it gives
+    an access token.
     """
     if location.lower().startswith(SCHEMES):
         from filters.sources.imap import open_imap  # noqa: PLC0415  (heavy, and not needed for files)
 
-        return open_imap(location, password, changes=changes, ca_file=ca_file, patience=patience)
+        return open_imap(location, password, changes=changes, ca_file=ca_file, patience=patience, oauth=oauth)
     return open_local(location, changes=changes, stdin=stdin)
 
 

@@ -48,6 +48,7 @@ class Session:
         self._writing = False
         self._told: set[str] = set()
         self.client = connect()
+        self._before = 0
         self.home, self.validity = "", 0
         #: Courier: EXAMINE numbers new mail without keeping the numbers, and STATUS counts new mail that has none yet (see `bound`).
         self.fickle = False
@@ -61,8 +62,14 @@ class Session:
             raise self._given_up
         if self.client.dead:
             self._current = None
-            self.client = self._connected()
+            before = self._before + self.client.received
+            self.client, self._before = self._connected(), before
         return self.client
+
+    @property
+    def received(self) -> int:
+        """Bytes that came from the server so far, on all connections."""
+        return self._before + self.client.received
 
     def _connected(self) -> GuardedClient:
         patience = self._patience
@@ -169,6 +176,10 @@ class Session:
         self._current = None
         return self.ask(raw, lambda _: self.at(raw))
 
+    def is_open(self, opened: Opened) -> bool:
+        """Whether a folder is still open as it was opened then."""
+        return self._current is opened and not self.client.dead
+
     def refresh(self, raw: str) -> Opened:
         """Have a folder open as it is now. Costs the server less than opening it anew; UIDNEXT and the count are those of the opening."""
         if self._current is None or self._current.raw != raw or self.client.dead:
@@ -206,8 +217,8 @@ class Secret:
     """What to log in with: asked for once, when it is needed, and once more when the server refuses in mid-run what it took before (a
     token that expired). Never more often, because accounts get locked."""
 
-    def __init__(self, password: Callable[[], str]) -> None:
-        self._password = password
+    def __init__(self, password: Callable[[], str], *, oauth: bool = False) -> None:
+        self._password, self._oauth = password, oauth
         self._known: str | None = None
         self._accepted = self._renewed = False
 
@@ -215,7 +226,7 @@ class Secret:
         """Raises LoginError, like `GuardedClient.login`."""
         if self._known is None:
             self._known = self._password()
-        client.login(user, self._known)
+        client.login(user, self._known, oauth=self._oauth)
         self._accepted = True
 
     def renew(self) -> bool:

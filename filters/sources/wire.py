@@ -41,7 +41,7 @@ READING = (
     rf"LIST {_TEXT} {_TEXT}",
     rf"STATUS {_TEXT} \([A-Z ]+\)",
     rf"(?:EXAMINE|GETQUOTAROOT|MYRIGHTS) {_TEXT}",
-    rf"UID SEARCH UID {_UIDS}(?: HEADER Message-ID {_TEXT})?",
+    rf"UID SEARCH UID {_UIDS}(?: HEADER Message-ID {_TEXT}| SINCE \d{{1,2}}-[A-Z][a-z]{{2}}-\d{{4}})?",
     rf"UID FETCH {_UIDS} \({_ITEM}(?: {_ITEM})*\)",
 )
 #: What a run that moves may send besides. UID STORE and UID EXPUNGE are for the way without MOVE only, on exactly the messages that
@@ -78,8 +78,10 @@ class Wire(imaplib.IMAP4):
         self._allowed = re.compile(rf"[A-Z]+\d+ (?:{'|'.join(allowed)})\r\n|DONE\r\n".encode())
         self._line, self._in = b"", bytearray()
         self.alerts: list[bytes] = []
-        self._answering = False
+        self._answering = 0
         self.silence = SILENCE_SECONDS
+        self.total = 0
+        """Bytes received so far."""
         self._received, self._lines, self._most = 0, 0, _COMMAND_CAP
         self._deadline = time.monotonic() + SILENCE_SECONDS
         super().__init__(host, port, CONNECT_SECONDS)
@@ -113,12 +115,15 @@ class Wire(imaplib.IMAP4):
         super().send(line)
 
     def _check(self, line: bytes) -> None:
-        answering, self._answering = self._answering, False
+        answering, self._answering = self._answering, 0
         if len(line) <= _COMMAND_LINE_CAP:
-            if answering and _SASL_LINE.fullmatch(line):
+            if answering and (_SASL_LINE.fullmatch(line) if answering == 1 else line == b"\r\n"):
+                self._answering = (
+                    2  # to a token that is refused, servers add why, and want an empty line (RFC 7628, 3.2.3)
+                )
                 return
             if self._allowed.fullmatch(line):
-                self._answering = line.split(b" ", 2)[1] == b"AUTHENTICATE"
+                self._answering = int(line.split(b" ", 2)[1] == b"AUTHENTICATE")
                 return
         command = " ".join(re.findall(r"[A-Z]+", line[:60].decode("ascii", "replace").partition(" ")[2])[:1])
         raise RefusedError(f"A command that is not on the list of this run was not sent: {command or 'no command'}.")
@@ -158,6 +163,7 @@ class Wire(imaplib.IMAP4):
         data = self.sock.recv(65_536)
         self._in += data
         self._received += len(data)
+        self.total += len(data)
         if self._received > self._most:
             raise BrokenOffError(f"{self.host} sent more than {self._most} bytes as one answer.")
         return bool(data)

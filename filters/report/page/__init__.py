@@ -29,7 +29,7 @@ from filters.sweep import Finding
 MONTHS = 240
 #: Rows of the lists of kept mail, of senders and of unreadable messages; the other formats have them all.
 ROWS = 500
-_BARS, _NAME_WIDTH = 10, 34
+_BARS, _NAME_WIDTH = 10, 24
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _OTHER = "Other mail"
 

@@ -1,0 +1,238 @@
+"""What scripts/bench_corpora runs; see there.
+
+Each message is scored by a model that was trained on the other given folds alone. The score that is told apart at 0.5 is P(positive),
+calibrated and then shifted so that 0.5 keeps to the target rate of false positives: both by cross-validation inside the training
+folds. Ranking (1-ROCA%, FN at FP) is that of the log-odds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+
+from filters.features import Features
+from filters.measures import Scored, calibration, confusion, log_odds, measure, wilson
+from filters.model import Model
+from filters.train import GENERAL, Example, Recipe, as_json, fit
+from filters.workers import Failure, Workers
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared" / "corpora" / "spamassassin.tar.xz"
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """One labelled message; no features: it could not be read, and is kept."""
+
+    path: Path
+    label: str
+    kind: str
+    fold: int
+    features: Features | None = None
+
+
+def main() -> int:
+    options = _options()
+    with tempfile.TemporaryDirectory(prefix="unpitch-bench") as room:
+        mails = read(options.folder or _unpacked(Path(room)))
+        print(f"{len(mails):,} messages, {len({mail.fold for mail in mails})} folds", file=sys.stderr)
+        tools = {"unpitch": ours(mails, options.positive, options.target_fp)}
+        if not options.ours:
+            tools["bogofilter"] = bogofilter(mails, options.positive, Path(room))
+    hard = {str(mail.path) for mail in mails if mail.kind == "hard_ham"}
+    rows = {name: figures(scored, hard) | times for name, (scored, times) in tools.items()}
+    if options.json:
+        print(json.dumps(rows, indent=1))
+    else:
+        _table(rows)
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/bench_corpora")
+    parser.add_argument("folder", nargs="?", type=Path)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--ours", action="store_true", help="without bogofilter")
+    parser.add_argument("--positive", default="spam", help="the label that is sought")
+    parser.add_argument("--target-fp", type=float, default=0.002, help="share of false positives that 0.5 keeps to")
+    return parser.parse_args()
+
+
+def _unpacked(room: Path) -> Path:
+    if not SHARED.exists():
+        raise SystemExit(f"{SHARED} is not there; name a folder with labels.csv and folds.csv")
+    with tarfile.open(SHARED) as archive:
+        archive.extractall(room, filter="data")
+    return next(room.glob("*/folds.csv")).parent
+
+
+def read(folder: Path) -> list[Mail]:
+    """The messages that folds.csv names, in its order, with the labels of labels.csv."""
+    with (folder / "labels.csv").open(newline="") as file:
+        labels = {row["path"]: row for row in csv.DictReader(file)}
+    with (folder / "folds.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [
+        Mail(folder / row["path"], labels[row["path"]]["label"], labels[row["path"]].get("set", ""), int(row["fold"]))
+        for row in rows
+    ]
+
+
+# --- unpitch
+
+
+def ours(mails: Sequence[Mail], positive: str, target: float) -> tuple[list[Scored], dict[str, float]]:
+    """The score of each message, and the seconds that reading and training took."""
+    start = time.perf_counter()
+    mails = list(_with_features(mails))
+    reading = time.perf_counter() - start
+    numbers = sorted({mail.fold for mail in mails})
+    inner = {pair: _held_out(mails, pair, positive) for pair in combinations(numbers, 2)}
+    found: list[Scored] = []
+    training, size = 0.0, 0
+    for number in numbers:
+        seen = [one for pair, scored in inner.items() if number in pair for one in scored if one.fold != number]
+        slope, offset = calibration(seen)
+        offset -= _line(seen, slope, offset, target)
+        start = time.perf_counter()
+        model = _trained([mail for mail in mails if mail.fold != number])
+        training += (time.perf_counter() - start) / len(numbers)
+        size = max(size, len(as_json(model).encode()))
+        model = replace(model, slope=slope, offset=offset)
+        known = [mail for mail in mails if mail.fold != number]
+        prior = sum(mail.label == positive for mail in known) / len(known)
+        found += [_scored(model, mail, positive, prior) for mail in mails if mail.fold == number]
+        print(f"fold {number} done", file=sys.stderr)
+    return found, {"reading_s": round(reading, 1), "training_s": round(training, 1), "model_bytes": size}
+
+
+def _with_features(mails: Sequence[Mail]) -> Iterator[Mail]:
+    with Workers("filters.labelled:worker", {"ours": False}) as workers:
+        for mail, result in workers.map((mail, mail.path.read_bytes()) for mail in mails):
+            if isinstance(result, Failure):
+                print(f"{mail.path}: {result.reason}", file=sys.stderr)
+                yield mail
+            else:
+                yield replace(mail, features=Features.from_json(result))
+
+
+def _trained(mails: Sequence[Mail], recipe: Recipe = GENERAL) -> Model:
+    examples = (
+        Example(str(mail.path), mail.label, str(number), (mail.features,))
+        for number, mail in enumerate(mails)
+        if mail.features
+    )
+    return fit(examples, recipe, {})[0]
+
+
+def _held_out(mails: Sequence[Mail], pair: tuple[int, int], positive: str) -> list[Scored]:
+    """Both folds as judged by a model that saw neither: inside the training folds of the one, the other is held out."""
+    model = _trained([mail for mail in mails if mail.fold not in pair])
+    return [_scored(model, mail, positive, 0.0) for mail in mails if mail.fold in pair and mail.features]
+
+
+def _scored(model: Model, mail: Mail, positive: str, prior: float) -> Scored:
+    """P(positive); the share of positive mail for what could not be read, since nothing else is known of it (it is kept)."""
+    score = min(prior, 0.49)
+    if mail.features:
+        chances = model.calibrated(model.probabilities(model.values(mail.features)), {positive})
+        score = chances[positive]
+    return Scored(str(mail.path), str(mail.path), mail.label, mail.label == positive, score, mail.fold)
+
+
+def _line(scored: Sequence[Scored], slope: float, offset: float, target: float) -> float:
+    """The calibrated log-odds that no more than `target` of the wanted mail passes."""
+    wanted = sorted((slope * log_odds(one.score) + offset for one in scored if not one.positive), reverse=True)
+    allowed = int(target * len(wanted))
+    return (wanted[allowed] + wanted[max(0, allowed - 1)]) / 2
+
+
+# --- bogofilter
+
+
+def bogofilter(mails: Sequence[Mail], positive: str, room: Path) -> tuple[list[Scored], dict[str, float]]:
+    """Trained on all messages of the other folds; scores as `bogofilter -T` gives them."""
+    found: list[Scored] = []
+    training = scoring = 0.0
+    for number in sorted({mail.fold for mail in mails}):
+        base = room / f"bogofilter{number}"
+        base.mkdir()
+        start = time.perf_counter()
+        for flag, wanted in (("-s", True), ("-n", False)):
+            paths = [mail.path for mail in mails if mail.fold != number and (mail.label == positive) == wanted]
+            _bogofilter(base, [flag, "-b"], paths)
+        training += time.perf_counter() - start
+        start = time.perf_counter()
+        held = [mail for mail in mails if mail.fold == number]
+        said = _bogofilter(base, ["-TT", "-b"], [mail.path for mail in held]).splitlines()
+        scoring += time.perf_counter() - start
+        for mail, line in zip(held, said, strict=True):
+            score = float(line.split()[-1])
+            found.append(Scored(str(mail.path), str(mail.path), mail.label, mail.label == positive, score, mail.fold))
+    return found, {"training_s": round(training / 5, 1), "scoring_s": round(scoring, 1)}
+
+
+def _bogofilter(base: Path, flags: list[str], paths: Sequence[Path]) -> str:
+    listed = "".join(f"{path}\n" for path in paths)
+    done = subprocess.run(
+        ["bogofilter", "-d", str(base), *flags], input=listed, capture_output=True, text=True, check=False
+    )
+    if done.returncode > 2:
+        raise SystemExit(f"bogofilter: {done.stderr.strip()}")
+    return done.stdout
+
+
+# --- figures
+
+
+def figures(scored: Sequence[Scored], hard: set[str]) -> dict[str, object]:
+    """What the table shows: percentages, and counts with their intervals."""
+    found = measure(scored, 0.5)
+    counts = confusion(scored, 0.5)
+    hams = [one for one in scored if one.id in hard]
+    return {
+        "1-ROCA%": round(100 * (1 - found.auc), 4),
+        "FN at FP <= 0.1 %": _share(found.fn_at_fp[0.001] * (counts.tp + counts.fn), counts.tp + counts.fn),
+        "FN at FP <= 0.5 %": _share(found.fn_at_fp[0.005] * (counts.tp + counts.fn), counts.tp + counts.fn),
+        "FP at 0.5": _share(counts.fp, counts.fp + counts.tn),
+        "FN at 0.5": _share(counts.fn, counts.tp + counts.fn),
+        "FP on hard_ham at 0.5": _share(sum(one.score >= 0.5 for one in hams), len(hams)),
+    }
+
+
+def _share(hits: float, of: int) -> dict[str, object]:
+    low, high = wilson(round(hits), of)
+    return {
+        "hits": round(hits),
+        "of": of,
+        "percent": round(100 * hits / of, 2) if of else None,
+        "interval_95": [round(100 * low, 2), round(100 * high, 2)],
+    }
+
+
+def _table(rows: dict[str, dict[str, object]]) -> None:
+    names = dict.fromkeys(name for row in rows.values() for name in row)
+    print(f"| | {' | '.join(rows)} |\n|---|{'---|' * len(rows)}")
+    for name in names:
+        print(f"| {name} | {' | '.join(_cell(row.get(name, '')) for row in rows.values())} |")
+
+
+def _cell(value: object) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    low, high = value["interval_95"]
+    return f"{value['percent']} % ({value['hits']} of {value['of']}; {low} to {high})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
