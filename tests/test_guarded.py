@@ -10,6 +10,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -645,6 +646,25 @@ def test_a_certificate_that_is_not_trusted_ends_it_before_the_password(case: str
             ca_file = tmp_path / "ca.pem" if case == "wrong host" else None
             GuardedClient("127.0.0.1", server.port, tls=True, changes=False, ca_file=ca_file)
         assert server.lines == []
+
+
+@pytest.mark.parametrize(
+    ("name", "ends", "advice"),
+    [
+        ("127.0.0.1", datetime(2020, 2, 1, tzinfo=UTC), "must renew the certificate"),
+        ("imap.example.org", None, "wants a login first"),
+    ],
+)
+def test_what_is_wrong_with_a_certificate_says_what_helps(
+    name: str, ends: datetime | None, advice: str, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    begins = ends - timedelta(days=30) if ends else None
+    authority.issue_cert(name, not_before=begins, not_after=ends).configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    with ScriptedServer(tls=context) as server, pytest.raises(LoginError, match=advice):
+        GuardedClient("127.0.0.1", server.port, tls=True, changes=False, ca_file=tmp_path / "ca.pem")
 
 
 def test_an_old_tls_is_not_spoken(tmp_path: Path) -> None:

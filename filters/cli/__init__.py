@@ -22,6 +22,7 @@ from filters.cli import (
     learning,
     mailbox,
     reviewing,
+    scheduling,
     tell,
     training,
     undoing,
@@ -54,6 +55,7 @@ tell.add_to(app)
 reviewing.add_to(app)
 configuration.add_to(app)
 initial.add_to(app)
+scheduling.add_to(app)
 accounts.add_to(app)
 
 

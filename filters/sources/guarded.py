@@ -493,7 +493,7 @@ def _connecting(host: str, port: int) -> Iterator[None]:
     except ssl.SSLCertVerificationError as error:
         raise LoginError(
             f"The certificate of {where} is not trusted: {safe_text(error.verify_message, 200)}. No password was sent. "
-            "Check the host name; for a server of your own give its certificate authority with --ca-file."
+            f"{_CERTIFICATE_ADVICE.get(error.verify_code, _FOREIGN_AUTHORITY)}"
         ) from None
     except (socket.gaierror, UnicodeError):
         raise TransientError(
@@ -526,6 +526,16 @@ def _told_at_login(answer: Sequence[Any], untagged: Sequence[Any]) -> frozenset[
 
 
 _LIMIT = re.compile(rb"([A-Z0-9-]{1,40}) (\d{1,18}) (\d{1,18})", re.IGNORECASE)
+_FOREIGN_AUTHORITY = "Check the host name; for a server of your own give its certificate authority with --ca-file."
+#: What to do, by OpenSSL's verify codes: not yet valid, expired, another name, another address.
+_CERTIFICATE_ADVICE = {
+    9: "Is the clock of this machine right? If it is, the server's certificate was installed too early.",
+    10: "Is the clock of this machine right? If it is, whoever runs the server must renew the certificate.",
+} | dict.fromkeys(
+    (62, 64),
+    "Check the host name. In a network that wants a login first, as hotels have, open a web page and log in there; for a server of"
+    " your own give its certificate authority with --ca-file.",
+)
 _UNSAID = " (what the server says holds your password, and is not shown)"
 _OAUTH_ADVICE = "The access token is not valid, or not for IMAP of this mailbox: see what oauth_token_command prints, and which scope it asks for."
 _APP_PASSWORD = "Make an app password in the security settings of your mail account, and use that one."  # noqa: S105
