@@ -131,7 +131,7 @@ def trained_text(out: Console, trained: Trained) -> None:
     reliability_text(out, trained.measures)
     list_text(out, "The worst mistakes:", worst(trained.scored, trained.threshold.value))
     list_text(out, "Worse than with the model in use:", trained.lost)
-    list_text(out, "Labels that contradict everything else; look at them:", trained.suspects)
+    list_text(out, "Labels that contradict everything else, or the model in use; look at them:", trained.suspects)
     for objection in trained.objections:
         say(out, f"Against it: {objection}.", "bold yellow")
     if trained.before and trained.objections:

@@ -20,6 +20,8 @@ from filters.workers import Failure, Workers
 
 #: How the reason begins for mail that nobody vouches for.
 UNVERIFIED = "not verified"
+#: How it begins for mail of a name that the user spares; the name follows.
+SPARED = "you said never to move mail"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +201,7 @@ def decide(
     if verdict["never"]:
         return "keep", "such mail is never moved"
     if spared:
-        return "keep", f"you said never to move mail of {spared}"
+        return "keep", f"{SPARED} of {spared}"
     if verdict["several"]:
         return "keep", "it holds several messages, and some may be wanted"
     if verdict["unsure"]:

@@ -26,9 +26,9 @@ FEWEST = 20
 FOLDS = 5
 #: A wanted mail that is moved costs as much as so many advertisements that stay.
 FALSE_POSITIVE_COST = 10
-#: A label is suspect when held-out mail is called the opposite with this probability; so many suspects, and this share of all
-#: labels, close the gate (Northcutt et al. 2021 call this confident learning).
-SUSPECT = 0.9
+#: A label is suspect when held-out mail is called the opposite with this probability (Northcutt et al. 2021 call this confident
+#: learning), or the model in use is sure of the opposite; so many suspects, and this share of all labels, close the gate.
+SUSPECT, SURE = 0.9, 0.98
 FEWEST_SUSPECTS, SUSPECT_SHARE = 2, 0.02
 #: A score that is further from the truth than this is a mistake, and so many clues are told of it.
 MISTAKE, CLUES = 0.5, 5
@@ -249,10 +249,12 @@ def train(
     scored = [replace(one, score=_corrected(one.score, slope, offset)) for one in raw]
     threshold = choose_threshold(scored, plan.target, recipe.threshold)
     measures = measure(scored, threshold.value)
-    suspects = _suspects(scored)
+    suspects = _suspects(scored, before)
     lost, objections = _compared(scored, threshold.value, before)
     if len(suspects) >= max(FEWEST_SUSPECTS, SUSPECT_SHARE * len(scored)):
-        objections.insert(0, f"{len(suspects)} of {len(scored):,} labels contradict everything else")
+        objections.insert(
+            0, f"{len(suspects)} of {len(scored):,} labels contradict everything else, or the model in use"
+        )
     progress("training on all of it")
     model, _ = fit([row.example for row in rows], recipe, about | {"cross_validation": figures(measures, threshold)})
     model = replace(model, threshold=threshold.value, unsure=threshold.unsure, slope=slope, offset=offset)
@@ -275,9 +277,16 @@ def _corrected(score: float, slope: float, offset: float) -> float:
     return float(1.0 / (1.0 + math.exp(-offset) * ((1.0 - score) / score) ** slope))
 
 
-def _suspects(scored: Sequence[Scored]) -> tuple[Scored, ...]:
-    wrong = [one for one in scored if (1 - one.score if one.positive else one.score) >= SUSPECT]
-    return tuple(sorted(wrong, key=lambda one: (-abs(one.score - one.positive), one.id)))
+def _suspects(scored: Sequence[Scored], before: Before | None) -> tuple[Scored, ...]:
+    """Labels of which everything else says the opposite, or the model in use is sure of it."""
+    sure = {one.identity for one in before.scored if _against(one) >= SURE} if before else set()
+    wrong = [one for one in scored if _against(one) >= SUSPECT or one.identity in sure]
+    return tuple(sorted(wrong, key=lambda one: (-_against(one), one.id)))
+
+
+def _against(one: Scored) -> float:
+    """The probability of the opposite of its label."""
+    return 1 - one.score if one.positive else one.score
 
 
 def _compared(

@@ -64,7 +64,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--ours", action="store_true", help="without bogofilter")
     parser.add_argument("--positive", default="spam", help="the label that is sought")
-    parser.add_argument("--target-fp", type=float, default=0.002, help="share of false positives that 0.5 keeps to")
+    parser.add_argument("--target-fp", type=float, default=0.0025, help="share of false positives that 0.5 keeps to")
     return parser.parse_args()
 
 

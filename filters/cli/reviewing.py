@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -12,8 +13,18 @@ from typing import Annotated
 
 import typer
 
-from filters import senders
-from filters.cli.options import CaFile, PasswordCommand, Sources, Trust, access, console, policy, setup
+from filters.cli.options import (
+    CaFile,
+    Keyring,
+    PasswordCommand,
+    PasswordFile,
+    Sources,
+    Terms,
+    TokenCommand,
+    Trust,
+    access,
+    console,
+)
 from filters.config import state_folder
 from filters.errors import UsageError
 from filters.report import say
@@ -40,6 +51,9 @@ def review(
     ] = False,
     trust: Trust = None,
     password_command: PasswordCommand = "",
+    oauth_token_command: TokenCommand = "",
+    password_file: PasswordFile = None,
+    keyring: Keyring = False,
     ca_file: CaFile = None,
 ) -> None:
     """Walk through unsure mail by keyboard, and label it for `train`. Changes nothing in the mailbox; goes on where it was left."""
@@ -48,27 +62,35 @@ def review(
     if not find_spec("textual"):
         raise UsageError('`review` needs Textual: pip install "unpitch[review]".')
     known = open_labels(labels or state_folder() / "labels.jsonl")
-    way_in = access(password_command, ca_file)
+    way_in = access(
+        password_command,
+        ca_file,
+        trust=trust,
+        oauth_token_command=oauth_token_command,
+        password_file=password_file,
+        keyring=keyring,
+    )
     with ExitStack() as opened:
-        found = [opened.enter_context(closing(way_in.open(one, changes=False))) for one in sources]
-        _show(_Reading(found, trust, promotional, Tally()), known, sources)
+        found: list[tuple[Source, Terms]] = []
+        for location in way_in.locations(sources):
+            source = opened.enter_context(closing(way_in.open(location, changes=False)))
+            found.append((source, way_in.terms(location, source)))
+        _show(_Reading(found, promotional, Tally()), known, sources)
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
     """What is read of the sources, which are open: whoever is asked for a password is asked before the screen is taken."""
 
-    sources: list[Source]
-    trust: list[str] | None
+    sources: list[tuple[Source, Terms]]
     promotional: bool
     tally: Tally
 
     def findings(self, went_on: Callable[[], object]) -> Iterator[Finding]:
         """The mail to review. Forged mail is nobody's to teach from."""
-        wanted = policy(senders.load(), None, "keep")
-        for source in self.sources:
-            how = replace(setup(source, self.trust), task="filters.explanation:doubtful_worker")
-            for finding in sweep(source, how, wanted, {}, self.tally, went_on):
+        for source, terms in self.sources:
+            how = replace(terms.setup, task="filters.explanation:doubtful_worker")
+            for finding in sweep(source, how, terms.policy, {}, self.tally, went_on):
                 doubtful = finding.unsure or (self.promotional and finding.promotional)
                 if doubtful and finding.authenticity != "forged":
                     yield finding
@@ -83,4 +105,7 @@ def _show(reading: _Reading, known: Labels, sources: list[str]) -> None:
         raise screen.fault
     say(console(), f"{screen.labelled:,} labelled; the labels are in {known.path}.", "bold")
     if screen.labelled:
-        say(console(), f"To learn from them: unpitch train {' '.join(sources)} --labels {known.path}")
+        say(
+            console(),
+            f"To learn from them: unpitch train {' '.join(map(shlex.quote, sources))} --labels {shlex.quote(str(known.path))}",
+        )

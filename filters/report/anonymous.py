@@ -13,7 +13,7 @@ from filters.journal import Candidate
 from filters.report.audit import Audit, address_of, name_of
 from filters.senders import Disclosure, Sender
 from filters.sources import Place, Unreadable
-from filters.sweep import Finding, Tally
+from filters.sweep import SPARED, Finding, Tally
 from filters.wording import Wording
 
 _NOWHERE = Place("", "", "")
@@ -66,12 +66,19 @@ def _anonymous(
         authenticity=finding.authenticity,
         authenticity_why="",
         action=finding.action,
-        reason=finding.reason if finding.unsure else finding.reason.partition(":")[0],
+        reason=_reason(finding),
         evidence=tuple(_harmless(clue, sender) for clue in finding.evidence if not clue["feature"].startswith("word:")),
         explained=finding.explained,
         wording=finding.wording and _known(finding.wording, sender),
         candidate=Candidate(_NOWHERE, "", "", 0, finding.category, "", ""),
     )
+
+
+def _reason(finding: Finding) -> str:
+    """Why it is kept or moved, without what names somebody."""
+    if finding.reason.startswith(SPARED):
+        return SPARED
+    return finding.reason if finding.unsure else finding.reason.partition(":")[0]
 
 
 def _harmless(clue: dict[str, Any], sender: Sender) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -67,13 +68,15 @@ def _timeline(console: Console, figures: Figures) -> None:
     columns = figures.timeline(max(20, min(console.width, 80) - _LEAD - 20))
     if len(columns) < _FEWEST:
         return
-    advertising = [sum(counts[name] for name in figures.sender.promotional) for _, counts in columns]
+    length = len(columns[0][0])
+    promotional = Counter(f"{when:%Y-%m}"[:length] for when, one in figures.dated if one.promotional)
+    advertising = [promotional[name] for name, _ in columns]
     everything = [counts.total() for _, counts in columns]
     blocks = _PLAIN_BLOCKS if console.options.ascii_only else _BLOCKS
     console.print()
     say(
         console,
-        f"Mails by {'month' if len(columns[0][0]) > len('2016') else 'year'}, {columns[0][0]} to {columns[-1][0]}",
+        f"Mails by {'month' if length > len('2016') else 'year'}, {columns[0][0]} to {columns[-1][0]}",
         "bold",
     )
     for title, numbers, style in (("advertising", advertising, "red"), ("all", everything, "")):
