@@ -139,8 +139,7 @@ def _advise(out: Console, preset: Preset | None, wanted: Preferences) -> None:
         return
     if preset.auth == "oauth" and not wanted.oauth_token_command:
         raise LoginError(
-            f"{preset.name}: {preset.advice} Start again with --oauth-token-command, and a client id of your own: the README says"
-            " how."
+            f"{preset.name}: {preset.advice} Start again with --oauth-token-command; the README names such programs."
         )
     if preset.auth == "app password" and not wanted.oauth_token_command:
         say(out, "It wants an app password, made for this one use; your usual password is refused.", "yellow")
