@@ -53,11 +53,12 @@ class Noticed:
 
 
 def notice(source: Source, journal: Journal, here: Sequence[Candidate], to: str = "", *, whole: bool = True) -> Noticed:
-    """Look for moves of a person's. `here`: all mail of the sender's that lies in the source's folder, or without `whole` what is new
-    there; `to`: the target folder of this run, besides those of earlier ones. Changes nothing, in the mailbox nor in the journal.
-    Raises like `Source.find`."""
-    look = _Look.at(source, journal, here, whole=whole)
-    return look.taken_out() + look.put_in(to)
+    """Look for moves of a person's. `here`: all mail of the sender's that lies in the source's folder, or where that is not known as
+    a `whole`, what is new there: then only what was taken out of a target folder is noticed, for of the rest nobody knows whether it
+    lies here as well. `to`: the target folder of this run, besides those of earlier ones. Changes nothing, in the mailbox nor in the
+    journal. Raises like `Source.find`."""
+    look = _Look.at(source, journal, here)
+    return look.taken_out() + look.put_in(to) if whole else look.taken_out()
 
 
 def remember(journal: Journal, account: str, run: str, noticed: Noticed, left: Iterable[Candidate] = ()) -> None:
@@ -103,12 +104,10 @@ class _Look:
     seen: Mapping[str, Seen]
     known: Mapping[str, Correction]
     marks: Mapping[str, Target]
-    whole: bool
-    """Whether `here` is all there is; else of what is not in it nobody knows whether it lies there."""
     _usual: list[str] | None = field(default=None)
 
     @classmethod
-    def at(cls, source: Source, journal: Journal, here: Sequence[Candidate], *, whole: bool = True) -> _Look:
+    def at(cls, source: Source, journal: Journal, here: Sequence[Candidate]) -> _Look:
         lessons, account = journal.lessons, source.account
         return cls(
             source,
@@ -118,7 +117,6 @@ class _Look:
             lessons.seen(account),
             lessons.of(account),
             lessons.marks(account),
-            whole,
         )
 
     # Out of a target folder
@@ -227,10 +225,10 @@ class _Look:
         return set(present).union(*(self._found(folder, sought) for folder, sought in elsewhere.items()))
 
     def _own(self, identity: str) -> set[str]:
-        """Folders that a message may lie in by right, without the source's where all that lies there is known."""
+        """Other folders than the source's that a message may lie in by right."""
         before, seen = self.known.get(identity), self.seen.get(identity)
         folders = {before.src, *([before.folder] if before.label == KEEP else [])} if before else set()
-        return (folders | ({seen.folder} if seen else set())) - ({self.source.folder} if self.whole else set())
+        return (folders | ({seen.folder} if seen else set())) - {self.source.folder}
 
     # Folders
 

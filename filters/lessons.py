@@ -18,8 +18,6 @@ KEEP, PROMOTIONAL = "keep", "promotional"
 #: Mail that was left where it was is remembered for so long after it was last seen there, and so much of it for each account.
 SEEN_DAYS = 180
 SEEN_MOST = 20_000
-#: Target folders that are looked at: one for each kind of mail and year may be many.
-TARGETS_MOST = 20
 
 _SAW = """
 INSERT INTO seen (account, identity, message_id, folder, category, elsewhere, ts) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -145,12 +143,9 @@ class Lessons:
         return {identity: frozenset(states) for identity, states in found.items()}
 
     def targets(self, account: str) -> list[str]:
-        """Folders that mail was moved to, other than back; the latest, which are few enough to look at in each run."""
-        query = (
-            "SELECT dst FROM move WHERE account = ? AND undoes IS NULL AND state IN ('done', 'undone')"
-            " GROUP BY dst ORDER BY max(id) DESC LIMIT ?"
-        )
-        return [folder for (folder,) in self._rows(query, account, TARGETS_MOST)]
+        """Folders that mail was moved to, other than back."""
+        query = "SELECT DISTINCT dst FROM move WHERE account = ? AND undoes IS NULL AND state IN ('done', 'undone')"
+        return [folder for (folder,) in self._rows(query, account)]
 
     def beyond_ours(self, account: str, mark: Target) -> Target:
         """The same mark, past the messages of our own that came right after it."""

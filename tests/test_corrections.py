@@ -15,10 +15,10 @@ from mailboxes import message
 from test_moving import NOW, Box, Gone, Watched, _break, _maildir, _on_server, _renumber, at, candidates, running
 
 from filters.corrections import Noticed, notice, remember, whereabouts
-from filters.journal import Candidate, Change, open_journal
-from filters.lessons import SEEN_DAYS, SEEN_MOST, TARGETS_MOST, Seen
+from filters.journal import open_journal
+from filters.lessons import SEEN_DAYS, SEEN_MOST, Seen
 from filters.moving import move, reconcile, undo
-from filters.sources import Place, Source, Target
+from filters.sources import Source
 
 ADVERT, OTHER_ADVERT, ALERT, OTHER_ALERT = (message(number) for number in (1, 2, 5, 6))
 ADVERTS = (ADVERT, OTHER_ADVERT)
@@ -223,23 +223,6 @@ def test_what_lies_on_both_sides_when_it_is_to_be_learnt_is_left_out(account: Ac
     assert {known[one].message_id: place.folder for one, place in places.items()} == {_name(OTHER_ALERT): "Ads"}
 
 
-def test_a_run_that_looks_only_at_what_is_new_notices_the_same(account: Account, path: Path) -> None:
-    for raw in (message(7), message(8)):
-        account.box.deliver(raw, "S")
-    clean(account, path)
-    account.drag(ADVERT, "Ads", "")
-    account.drag(ALERT, "", "Ads")
-    account.copy(OTHER_ALERT, "", "Ads")
-    with running(account.box, path) as (source, journal, run):
-        here = candidates(source)
-        new = [one for one in here if one.message_id == _name(ADVERT)]
-        noticed = notice(source, journal, new, "Ads", whole=False)
-        remember(journal, source.account, run, noticed)
-    assert labels(noticed) == {_name(ADVERT): "keep", _name(ALERT): "promotional"}
-    assert [one.message_id for one in noticed.twice] == [_name(OTHER_ALERT)]
-    assert labels(clean(account, path)) == {}
-
-
 # --- what teaches nothing
 
 
@@ -442,14 +425,3 @@ def test_the_journal_holds_nothing_of_a_mail_but_its_names(account: Account, pat
     written = b"".join(one.read_bytes() for one in path.parent.iterdir())
     assert b"21@example.org" in written
     assert not any(word in written for word in (b"rivate", b"ann@example.org"))
-
-
-def test_of_many_targets_the_latest_are_looked_at(path: Path) -> None:
-    account = "/home/ann/Maildir"
-    with open_journal(path) as journal, journal.run(account, "clean", NOW) as run:
-        for number in range(TARGETS_MOST + 3):
-            one = Candidate(Place(account, "", f"{number}"), f"sha256:{number}", "", 1, "", "")
-            (move,) = journal.plan(run, [one], Target(f"Ads.{number}", 0, 0), "move")
-            journal.record([Change(move.id, "sent")])
-            journal.record([Change(move.id, "done")])
-        assert journal.lessons.targets(account) == [f"Ads.{number}" for number in range(TARGETS_MOST + 2, 2, -1)]

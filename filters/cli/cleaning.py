@@ -352,7 +352,8 @@ def _moving(source: Source, journal: Journal, run: str, chosen: list[Finding], t
 
 
 def _notice(out: Console, source: Source, journal: Journal, run: str, how: Setup, found: Audit, to: str) -> None:
-    """See which mail somebody moved since the last run, remember it, and say so in a line."""
+    """See which mail somebody moved since the last run, remember it, and say so in a line. What lies in the folder is known only of a
+    run that looked through all of it."""
     whole = source.extent.begin is None and not source.extent.stopped
     noticed = corrections.notice(source, journal, candidates(found, source), to, whole=whole)
     hold_back(found, noticed)
