@@ -26,7 +26,7 @@ _BUCKET_CAP = 50
 #: Words that a message must have for its likeness to mean something.
 _FEWEST_WORDS = 8
 _NUMBER = re.compile(r"\d+")
-_REPLY = re.compile(r"^(?:(?:re|fw|fwd|aw|wg|sv|vs|antw|odp|ynt|tr|rv|r|i)\s*(?:\[\d+\])?:\s*)+", re.IGNORECASE)
+_REPLIED = re.compile(r"^(?:(?:re|fw|fwd|aw|wg|sv|vs|antw|odp|ynt|tr|rv|r|i)\s*(?:\[\d+\])?:\s*)+", re.IGNORECASE)
 _ID = re.compile(r"<([^<>\s]{3,250})>")
 
 
@@ -52,7 +52,7 @@ def _ids(message: Message, name: str) -> list[str]:
 
 def _campaign(message: Message) -> frozenset[str]:
     """Who says so, and under which subject, numbers aside. One without a subject, or a bare reply, names no campaign."""
-    subject = _NUMBER.sub("#", _REPLY.sub("", fold(message.subject).strip()))
+    subject = _NUMBER.sub("#", _REPLIED.sub("", fold(message.subject).strip()))
     if len(words(subject)) < 2:  # "hello" is everybody's
         return frozenset()
     return frozenset({f"campaign:{message.from_address}\0{fold(message.from_name)}\0{subject}"})

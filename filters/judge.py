@@ -181,4 +181,4 @@ def _wording(message: Message, verdict: Verdict, sender: Sender) -> dict[str, An
     if not verdict.promotional:
         return None
     found = wording(message.text, verdict.category, sender)
-    return asdict(found) | {"quote": unlinked(found.quote)} if found else None
+    return asdict(found) | {"quote": unlinked(found.quote), "promises": list(found.promises)} if found else None

@@ -79,7 +79,7 @@ _MAILBOX = re.compile(
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _MESSAGE_ID = re.compile(r"<([!-;=?-~]{1,250})>")
 _CHARSET = re.compile(r"charset\s*=\s*\"?([\w.:-]{1,30})")
-_TOKEN = re.compile(r"\s*([\w-]{1,20})")
+_FIRST_WORD = re.compile(r"\s*([\w-]{1,20})")
 _BARE_URL = re.compile(r"(?i)\b(?:https?://|mailto:)[^\s<>\"']+")
 _NO_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
 _HIGH = re.compile(rb"[\x80-\xff]+")
@@ -298,8 +298,8 @@ def _boundary(field: bytes) -> bytes:
 def _described(part: Part) -> tuple[str, str, str, str]:
     """What a part says of itself."""
     charset = _CHARSET.search(str(part.get("content-type", "")).lower())
-    encoding = _TOKEN.match(str(part.get("content-transfer-encoding", "")).lower())
-    disposition = _TOKEN.match(str(part.get("content-disposition", "")).lower())
+    encoding = _FIRST_WORD.match(str(part.get("content-transfer-encoding", "")).lower())
+    disposition = _FIRST_WORD.match(str(part.get("content-disposition", "")).lower())
     kind = part.get_content_type()[:_TYPE_CAP]
     said = [found[1] if found else "-" for found in (charset, encoding, disposition)]
     return kind, said[0], said[1], said[2]
