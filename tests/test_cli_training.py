@@ -119,6 +119,17 @@ def test_other_labels_are_measured_and_written_to_a_file(tmp_path: Path) -> None
     assert "found (recall)" in done.stdout
 
 
+def test_a_list_of_review_is_taken_with_what_was_taken_back(mail: tuple[str, str], tmp_path: Path) -> None:
+    ads = mail[0].partition("=")[2]
+    keys = sorted(path.name.partition(":")[0] for path in Path(ads, "cur").iterdir())
+    rows = [{"key": key, "label": "promotional"} for key in keys[:5]] + [{"key": keys[1], "label": ""}]
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    done = unpitch(tmp_path, "evaluate", ads, "--labels", str(labels))
+    assert done.returncode == 0, done.stderr
+    assert "4 of 32 messages count: promotional 4." in done.stdout
+
+
 @pytest.mark.skipif(find_spec("matplotlib") is None, reason="matplotlib is not installed")
 def test_curves_are_drawn(mail: tuple[str, str], tmp_path: Path) -> None:
     words = ("evaluate", "--label", mail[0], "--label", mail[1], "--curves")

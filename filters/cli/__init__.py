@@ -46,17 +46,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+# in the order in which a person meets them
+initial.add_to(app)
+accounts.add_to(app)
+configuration.add_to(app)
 mailbox.add_to(app)
 cleaning.add_to(app)
-undoing.add_to(app)
-training.add_to(app)
-learning.add_to(app)
-tell.add_to(app)
-reviewing.add_to(app)
-configuration.add_to(app)
-initial.add_to(app)
 scheduling.add_to(app)
-accounts.add_to(app)
+undoing.add_to(app)
+tell.add_to(app)
+learning.add_to(app)
+reviewing.add_to(app)
+training.add_to(app)
 
 
 @app.callback(invoke_without_command=True)

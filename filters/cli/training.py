@@ -292,7 +292,8 @@ def _labels(sources: list[str] | None, label: list[str] | None, labels: Path | N
 
 def _read(said: Sequence[Label], way_in: Access, sender: Sender) -> tuple[list[Labelled], Read, str]:
     """The labelled mail, what was seen besides it, and, where the labels are none of the sender's, the one that is sought."""
-    names = [one.name for one in said if one.name] + [name for one in said for name in (one.by or {}).values()]
+    listed = [name for one in said for name in (one.by or {}).values() if name]  # "" takes an earlier label back
+    names = [one.name for one in said if one.name] + listed
     ours, read = is_ours(names, sender), Read()
     own = []
     with telling() as tell:
