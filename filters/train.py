@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from filters.errors import InputError
 from filters.features import Features, is_pair, is_word, read, templates_of
+from filters.labelled import is_barred
 from filters.message import parse
 from filters.model import PAIRS_SCALE, SCHEMA, WORDS_SCALE, Model
 from filters.safe_text import safe_text
@@ -83,16 +84,11 @@ def read_corpus(root: Path, sender: Sender) -> list[Example]:
         variants = tuple(features_of(variant, sender) for variant in carriers(raw))
         author = path.stem.split("-")[2]
         examples.append(
-            Example(f"{path.parent.name}/{path.name}", path.parent.name, author, variants, _barred(raw, sender))
+            Example(
+                f"{path.parent.name}/{path.name}", path.parent.name, author, variants, is_barred(parse(raw), sender)
+            )
         )
     return examples
-
-
-def _barred(raw: bytes, sender: Sender) -> bool:
-    message = parse(raw)
-    stream = sender.stream(message.from_address)
-    several = sender.holds_several(message.from_address, message.subject, message.links)
-    return several or (stream is not None and stream.wanted)
 
 
 def features_of(raw: bytes, sender: Sender, *, general: bool = False) -> Features:
