@@ -116,12 +116,15 @@ class ScriptedServer:
                 return
             session: list[bytes] = []
             self._sessions.append(session)
+            idling = ""
             while line := stream.readline():
                 self.lines.append(line)
                 session.append(line)
                 if not isinstance(connection, ssl.SSLSocket):
                     self.plain_lines.append(line)
                 tag, _, command = line.decode("latin-1").rstrip("\r\n").partition(" ")
+                idling = tag if command == "IDLE" else idling
+                tag, command = (idling, tag) if tag == "DONE" else (tag, command)
                 answer = self._answer(command)
                 if answer == _GO_ON:
                     connection.sendall(answer)

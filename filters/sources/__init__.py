@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol
 
+from filters.sources.patience import Vigil
+
 #: Bytes of one message that are ever read (D3): real job alerts reach 255 KB.
 MESSAGE_CAP = 1_048_576
 #: Bytes of a header block that are ever read (T9); a longer one makes the message unreadable, and it is kept.
@@ -114,7 +116,7 @@ class Extent:
     since: date | None = None
     """Look only at what came on that day or later, by the server's date; unless `begin` says from where on."""
     budget: int = 0
-    """Bytes received on this connection after which no more mail is fetched; 0: no limit."""
+    """Bytes received by this source after which no more mail is fetched; 0: no limit."""
     end: Mark | None = None
     """How far the last scan came, once it is over; None where messages have no numbers that last."""
     stopped: bool = False
@@ -123,6 +125,8 @@ class Extent:
     """Messages in the folder; 0 where nobody counts them."""
     received: Callable[[], int] = lambda: 0
     """Bytes that came from the server so far."""
+    counted: int = 0
+    """How many of those were put down for an earlier run that used this source."""
 
 
 class Source(Protocol):
@@ -182,6 +186,10 @@ class Source(Protocol):
 
     def folders(self) -> list[str]:
         """Names of the account's folders, without the special ones such as Trash and Sent."""
+        ...
+
+    def wait(self, vigil: Vigil) -> bool:
+        """Wait for mail that has come since the last `scan`; True as soon as there is some, False when the wait is over."""
         ...
 
     def settle(self, folder: str) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 from imapclient import IMAPClient
 
 from filters.errors import (
+    CertificateError,
     FiltersError,
     LoginError,
     NotFoundError,
@@ -42,6 +43,7 @@ from filters.sources.answers import (
     together,
     uid_set,
 )
+from filters.sources.idling import idle
 from filters.sources.wire import CHANGING, READING, SILENCE_SECONDS, BrokenOffError, SilentError, Wire
 
 #: A header value that may be searched for (T1): a hostile one cannot leave its quotes.
@@ -51,6 +53,10 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _NAME_CAP, _SECRET_CAP = 1_000, 1_000
 #: Characters of an access token; Microsoft's have up to some 2,500. The line that carries it has a third more.
 _TOKEN_CAP = 5_000
+
+
+#: Seconds that a server may take to end an IDLE: it is half dead, or the network is.
+_IDLE_SILENCE = 20.0
 
 
 class RejectedError(ServerError):
@@ -265,6 +271,15 @@ class GuardedClient:
         """NOOP: the server looks at what other clients did."""
         with self._asking():
             self._library.noop()
+
+    def idle(self, steps: Iterable[float]) -> bool:
+        """IDLE for as long as `steps`, see `idling`."""
+        self._wire.silence = _IDLE_SILENCE
+        try:
+            with self._asking():
+                return idle(self._wire, steps)
+        finally:
+            self._wire.silence = SILENCE_SECONDS
 
     def search(self, first: int, last: int, message_id: str = "") -> list[int]:
         """The UIDs that exist from `first` to `last`, sorted; with `message_id` those whose Message-ID holds it (a hint only,
@@ -491,7 +506,7 @@ def _connecting(host: str, port: int) -> Iterator[None]:
     except FiltersError:
         raise
     except ssl.SSLCertVerificationError as error:
-        raise LoginError(
+        raise CertificateError(
             f"The certificate of {where} is not trusted: {safe_text(error.verify_message, 200)}. No password was sent. "
             f"{_CERTIFICATE_ADVICE.get(error.verify_code, _FOREIGN_AUTHORITY)}"
         ) from None

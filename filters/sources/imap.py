@@ -31,7 +31,7 @@ from filters.sources.files import message_id_of
 from filters.sources.folders import Folders
 from filters.sources.guarded import SEARCHABLE, Folder, GuardedClient, Opened, RejectedError
 from filters.sources.location import ImapLocation, parse_url
-from filters.sources.patience import Patience
+from filters.sources.patience import Patience, Vigil
 from filters.sources.session import Secret, Session
 from filters.sources.wire import BrokenOffError
 
@@ -44,6 +44,7 @@ _BODIES, _BODY_BYTES = 20, 8 * 1_048_576
 #: So many messages are rather looked at one by one than searched for.
 _FEW = 2_000
 _BLANK_LINE = re.compile(rb"\n\r?\n")
+_LAST_UID = 4_294_967_295
 _PENDING = "pending: the server sent no usable text for it"
 
 
@@ -105,6 +106,7 @@ class ImapSource:
         self.account, self.host = location.account, location.host
         self.session = session
         self._seen: dict[int, _Seen] = {}
+        self._idles = True
         self.extent = Extent(received=lambda: session.received)
         try:
             self._open(location.folder, changes)
@@ -193,6 +195,7 @@ class ImapSource:
         items = f"UID RFC822.SIZE BODY.PEEK[HEADER.FIELDS ({fields})]<0.4096>"
         extent = self.extent
         extent.end, extent.stopped = None, False
+        self._seen.clear()
         opened, begin = self._begin()
         extent.count = opened.exists
         for uids in self._windows(opened, begin):
@@ -382,6 +385,26 @@ class ImapSource:
     def folders(self) -> list[str]:
         """As people type them."""
         return self.folder_list.usual()
+
+    def wait(self, vigil: Vigil) -> bool:
+        """By IDLE, or by looking again after `vigil.poll` seconds where there is none. Either way the server is asked: news get lost."""
+        if self._has_new():
+            return True
+        if not (self._idles and "IDLE" in self.session.client.capabilities):
+            vigil.pause(vigil.poll)
+        else:
+            steps = vigil.steps(vigil.turn)
+            try:
+                self.session.ask(self.session.home, lambda client: client.idle(steps))
+            except RejectedError:  # said to be there, and is not
+                self._idles = False
+        self.session.ask(self.session.home, GuardedClient.noop)
+        return self._has_new()
+
+    def _has_new(self) -> bool:
+        """Whether there are UIDs that the last scan could not see. Not by STATUS, which is not meant for the folder that is open."""
+        first = self.extent.end.uidnext if self.extent.end else self._opened.uidnext
+        return bool(self._search(self.session.home, first, _LAST_UID))
 
     def settle(self, folder: str) -> None:
         """Until its next UID stands still."""

@@ -30,6 +30,7 @@ from filters.sources import (
 )
 from filters.sources.files import Opener, open_file, printable, reason, screened
 from filters.sources.maildir import is_maildir, open_maildir
+from filters.sources.patience import Vigil
 
 _BLOCK = 1_048_576
 #: Bytes of an mbox by which its messages are guessed.
@@ -113,6 +114,10 @@ class ReadOnly:
         self._refuse()
 
     def folders(self) -> list[str]:
+        """Refuses."""
+        self._refuse()
+
+    def wait(self, vigil: Vigil) -> bool:
         """Refuses."""
         self._refuse()
 

@@ -20,6 +20,7 @@ from filters.safe_text import safe_text
 from filters.sources import Copier, Extent, Look, Mail, Passed, Place, Target, Unreadable, Wanted
 from filters.sources.files import look_at, open_file, printable, reason, screened
 from filters.sources.location import USUAL_SPECIAL, decoded, encoded
+from filters.sources.patience import Vigil
 
 #: Where messages lie. In this order nothing is missed when a client takes a message out of new/ while we list.
 _SUBFOLDERS = ("new", "cur")
@@ -34,6 +35,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 #: Bytes of a folder's name.
 _LONGEST = 250
 _ATTEMPTS = 3
+#: Between looks for new mail.
+_LOOK_SECONDS = 2.0
 _ALL = Wanted((), lambda _: True)
 
 
@@ -64,6 +67,8 @@ class Maildir:
     copier: Copier | None = None
     extent: Extent = field(default_factory=Extent)
     _identities: dict[Place, str] = field(default_factory=dict)
+    _known: frozenset[str] = frozenset()
+    """Keys of what the last scan went through."""
 
     # Reading
 
@@ -73,7 +78,10 @@ class Maildir:
 
     def scan(self, wanted: Wanted) -> Iterator[Mail | Passed | Unreadable]:
         """Messages in the order of their names, which begin with the time of delivery."""
-        for key, path in self._listed(self.folder).items():
+        listed = self._listed(self.folder)
+        self._known = frozenset(listed)
+        self._identities.clear()
+        for key, path in listed.items():
             yield screened(self._place(self.folder, key), partial(self._open, key, path), wanted, _flags(path.name))
 
     def _open(self, key: str, path: Path) -> tuple[BinaryIO, int]:
@@ -136,6 +144,20 @@ class Maildir:
         """The root, and the subfolders of Maildir++ but those that are special by name."""
         names = (path.name[1:] for path in sorted(Path(self.account).glob(".*")) if is_maildir(path))
         return ["", *(decoded(name) for name in names if name.lower() not in USUAL_SPECIAL)]
+
+    def wait(self, vigil: Vigil) -> bool:
+        """Looks every few seconds whether names have changed, and only then at them."""
+        directory, before = self._directory(self.folder), tuple[int, ...]()
+        for step in vigil.steps(vigil.turn, min(_LOOK_SECONDS, vigil.step)):
+            now = _changed(directory)
+            if now != before and self._has_new():
+                return True
+            before = now
+            vigil.sleep(step)
+        return self._has_new()
+
+    def _has_new(self) -> bool:
+        return not self._known.issuperset(self._listed(self.folder))
 
     def settle(self, folder: str) -> None:
         """A rename is over when it is over."""
@@ -259,6 +281,14 @@ class Maildir:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _changed(directory: Path) -> tuple[int, ...]:
+    """When names were last added or taken away. Raises NotFoundError."""
+    try:
+        return tuple((directory / name).stat().st_mtime_ns for name in _SUBFOLDERS)
+    except OSError as error:
+        raise NotFoundError(f"{directory} cannot be read: {reason(error)}. Check the path and your rights.") from error
 
 
 def _key(name: str) -> str:

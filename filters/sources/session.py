@@ -214,8 +214,8 @@ def _happened(error: BaseException | None) -> str:
 
 
 class Secret:
-    """What to log in with: asked for once, when it is needed, and once more when the server refuses in mid-run what it took before (a
-    token that expired). Never more often, because accounts get locked."""
+    """What to log in with: asked for once, when it is needed, and once more whenever the server refuses what it took before (a token
+    that expired). What is new is tried once, because accounts get locked."""
 
     def __init__(self, password: Callable[[], str], *, oauth: bool = False) -> None:
         self._password, self._oauth = password, oauth
@@ -227,7 +227,7 @@ class Secret:
         if self._known is None:
             self._known = self._password()
         client.login(user, self._known, oauth=self._oauth)
-        self._accepted = True
+        self._accepted, self._renewed = True, False
 
     def renew(self) -> bool:
         """Ask again; whether that may help."""

@@ -55,6 +55,8 @@ CHANGING = (
 )
 _SASL_LINE = re.compile(rb"[A-Za-z0-9+/=]*\r\n")
 _FETCH = re.compile(rb"\* \d+ FETCH ", re.IGNORECASE)
+#: Seconds of silence after which TCP asks whether the other end is still there, between such questions, and how many.
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPALIVE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 #: What people must be shown (RFC 3501, 7.1), tagged or not; of a NO or BAD everything is shown. How many, and how much of each.
 _ALERT = re.compile(rb"(?:\*|[A-Z]+\d+) OK (\[ALERT\].*)", re.IGNORECASE | re.DOTALL)
 _ALERTS, _ALERT_CAP = 5, 1_000
@@ -89,6 +91,7 @@ class Wire(imaplib.IMAP4):
     def _create_socket(self, timeout: float | None) -> socket.socket:
         sock = socket.create_connection((self.host, self.port), timeout)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _keep_alive(sock)
         if not self._tls:
             return sock
         try:
@@ -123,7 +126,7 @@ class Wire(imaplib.IMAP4):
                 )
                 return
             if self._allowed.fullmatch(line):
-                self._answering = int(line.split(b" ", 2)[1] == b"AUTHENTICATE")
+                self._answering = int(line.split(b" ", 2)[1:2] == [b"AUTHENTICATE"])
                 return
         command = " ".join(re.findall(r"[A-Z]+", line[:60].decode("ascii", "replace").partition(" ")[2])[:1])
         raise RefusedError(f"A command that is not on the list of this run was not sent: {command or 'no command'}.")
@@ -157,6 +160,21 @@ class Wire(imaplib.IMAP4):
             pass
         return self._take(size)
 
+    def hears(self, seconds: float) -> bool:
+        """Whether the server says something by itself within so many seconds; that it hangs up counts."""
+        if not self._in:
+            self._deadline = time.monotonic() + seconds + self.silence
+            self.sock.settimeout(seconds)
+            try:
+                self._receive()
+            except TimeoutError as error:
+                if error.errno:  # not we, but TCP has waited long enough
+                    raise
+                return False
+            finally:
+                self.sock.settimeout(self.silence)
+        return True
+
     def _receive(self) -> bool:
         if time.monotonic() > self._deadline:
             raise TimeoutError
@@ -175,3 +193,11 @@ class Wire(imaplib.IMAP4):
 
     def _log(self, line: str) -> None:
         """Nothing: imaplib keeps its last ten lines for a debugger, the one with the password among them (M3)."""
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    """Notice within two minutes that a connection leads nowhere any more. Systems know different ones of these options."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEP_ALIVE.items():
+        if option := getattr(socket, name, None):
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
