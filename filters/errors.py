@@ -24,6 +24,8 @@ EXIT_CODES: dict[int, str] = {
     130: "stopped by Ctrl-C; what was moved so far is in the journal",
     143: "stopped by SIGTERM; what was moved so far is in the journal",
 }
+#: Those that a person has to do something about, so that to begin again would not help.
+LASTING = (2, 65, 66, 69, 73, 77)
 
 
 class FiltersError(Exception):
@@ -80,6 +82,10 @@ class LoginError(FiltersError):
     """Wrong password, or a certificate that is not trusted."""
 
     exit_code = 77
+
+
+class CertificateError(LoginError):
+    """The certificate is not trusted, or not yet, or no longer. No password was sent."""
 
 
 class WriteError(FiltersError):

@@ -32,6 +32,10 @@ INSERT INTO move (run, account, src, src_uidvalidity, src_uid, identity, size, m
     dst, dst_uidvalidity, dst_uidnext_before, undoes, ts, method, state)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'planned')
 """
+_FORGET = """
+DELETE FROM run WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM move WHERE run = ?1)
+    AND NOT EXISTS (SELECT 1 FROM lesson WHERE ?1 IN (run, learnt))
+"""
 _RECORD = """
 UPDATE move SET state = ?, reason = ?, ts = ?, dst_uidvalidity = coalesce(?, dst_uidvalidity), dst_uid = ?
 WHERE id = ? AND state IN (SELECT value FROM json_each(?))
@@ -160,9 +164,9 @@ class Journal:
     # Runs
 
     @contextmanager
-    def run(self, account: str, command: str, now: datetime) -> Iterator[str]:
+    def run(self, account: str, command: str, now: datetime, remembered: bool = True) -> Iterator[str]:
         """Hold the account for one run, and give the run's id, such as "20261124-1". `now` must be aware; time goes on from
-        there by a clock that never jumps.
+        there by a clock that never jumps. One that is not to be `remembered` is, if it moved or noticed something, or failed.
 
         Raises BusyError when another run holds the account, WriteError.
         """
@@ -177,7 +181,8 @@ class Journal:
                     self._end(run, str(error) if isinstance(error, FiltersError) else _stopped_by(error))
                 raise
             else:
-                self._end(run)
+                if remembered or not self._forget(run):
+                    self._end(run)
             finally:
                 self._now = outer
 
@@ -237,6 +242,11 @@ class Journal:
         values = (written(self._now()), json.dumps(counts), text(fault)[:_SENDER_CAP], run)
         with self._writing() as write:
             write("UPDATE run SET ended = ?, counts = ?, fault = ? WHERE id = ?", values)
+
+    def _forget(self, run: str) -> bool:
+        """Take a run out again that nothing is known of; whether that was so."""
+        with self._writing() as write:
+            return bool(write(_FORGET, (run,)).rowcount)
 
     def runs(self, account: str | None = None) -> list[Run]:
         """All runs, or those of an account; oldest first."""

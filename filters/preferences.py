@@ -36,6 +36,7 @@ class Preferences:
     brake: bool | None = None
     megabytes_per_run: int | None = None
     megabytes_per_day: int | None = None
+    poll_seconds: int | None = None
     password_command: tuple[str, ...] | None = field(default=None, repr=False)
     oauth_token_command: tuple[str, ...] | None = field(default=None, repr=False)
     password_file: Path | None = None
@@ -67,6 +68,7 @@ USUAL = Preferences(
     brake=True,
     megabytes_per_run=0,
     megabytes_per_day=0,
+    poll_seconds=120,
 )
 
 
@@ -190,6 +192,7 @@ KEYS: dict[str, Key] = {
     "brake": Key(_switch, "--no-brake", "stop when far more than usual would be moved"),
     "megabytes_per_run": Key(_number(0), "--megabytes-per-run", "mail fetched by one run; 0: no limit"),
     "megabytes_per_day": Key(_number(0), "--megabytes-per-day", "mail fetched within 24 hours; 0: no limit"),
+    "poll_seconds": Key(_number(5), "--poll-seconds", "between looks for new mail, where watch is not told of it"),
     "password_command": Key(_words, "--password-command", "program that prints the password, and its arguments"),
     "oauth_token_command": Key(_words, "--oauth-token-command", "program that prints an OAuth2 access token"),
     "password_file": Key(_path, "--password-file", "file with the password, which nobody else may read"),

@@ -138,8 +138,8 @@ def test_every_key_has_an_option_and_stands_in_the_readme() -> None:
 
     from filters.cli import app
 
-    clean = get_command(app).commands["clean"]  # type: ignore[attr-defined]
-    options = {option for parameter in clean.params for option in parameter.opts}
+    commands = [get_command(app).commands[name] for name in ("clean", "watch")]  # type: ignore[attr-defined]
+    options = {option for command in commands for parameter in command.params for option in parameter.opts}
     readme = (ROOT / "README.md").read_text()
     for key, about in KEYS.items():
         assert about.option in options, key

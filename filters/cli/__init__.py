@@ -26,6 +26,7 @@ from filters.cli import (
     tell,
     training,
     undoing,
+    watching,
 )
 from filters.cli.ending import ENDING, SIGTERM_CODE
 from filters.errors import FiltersError, WriteError
@@ -52,6 +53,7 @@ accounts.add_to(app)
 configuration.add_to(app)
 mailbox.add_to(app)
 cleaning.add_to(app)
+watching.add_to(app)
 scheduling.add_to(app)
 undoing.add_to(app)
 tell.add_to(app)

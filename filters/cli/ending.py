@@ -18,9 +18,9 @@ class _Ending:
     def __init__(self) -> None:
         self._holding = self._asked = False
 
-    def obey(self) -> None:
-        """Let SIGTERM come to us."""
-        signal.signal(signal.SIGTERM, self._terminated)
+    def obey(self, asked_by: signal.Signals = signal.SIGTERM) -> None:
+        """Let the signal come to us."""
+        signal.signal(asked_by, self._terminated)
 
     def _terminated(self, _signal: int, _frame: FrameType | None) -> None:
         if self._asked or not self._holding:

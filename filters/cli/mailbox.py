@@ -45,6 +45,7 @@ from filters.report import FORMATS, Audit, Figures, audit_text, without_names
 from filters.safe_text import safe_text
 from filters.sources import Source
 from filters.sweep import Policy, Setup, sweep
+from filters.systemd import alive
 
 _TELL_SECONDS = 0.1
 
@@ -183,18 +184,19 @@ def gather(source: Source, how: Setup, wanted: Policy, barred: Mapping[str, str]
 
 
 def _teller(line: Progress, source: Source, found: Audit) -> Callable[[], object]:
-    """Brings the line on the terminal up to date, ten times a second at most."""
-    if line.disable:
-        return int
+    """Brings the line on the terminal up to date, and tells systemd of us, ten times a second at most."""
     total, before, last = 0, found.tally.messages, 0.0
     with suppress(FiltersError, OSError):
-        total = source.total()
+        total = 0 if line.disable else source.total()
     task = line.add_task("", total=total or None, rate="")
 
     def tell() -> None:
         nonlocal last
         if time.monotonic() - last > _TELL_SECONDS:
             last = time.monotonic()
+            alive()
+            if line.disable:
+                return
             speed = line.tasks[0].speed
             done = f"{found.tally.messages:,} messages, {len(found.findings):,} candidates"
             rate = f"{speed:,.0f} a second" if speed else ""

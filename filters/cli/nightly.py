@@ -27,6 +27,9 @@ from filters.sweep import Finding, Setup
 
 _AGAIN = "Run it again to be asked, or add --yes."
 _LIFT = "Look at it with --dry-run; lift the brake with --no-brake."
+_LIFT_OF_WATCH = "`unpitch clean` shows it and asks."
+#: What a run is called in the journal.
+CLEAN, WATCH = "clean", "watch"
 #: So many messages of a folder may wait to be looked at again; where there are more, the next run looks through all of it.
 _AGAIN_MOST = 1_000
 _MEGABYTE = 1_000_000
@@ -40,23 +43,26 @@ def clean_one(
     journal_file: Path,
     ask: Callable[[str], bool] | None,
     done: Done | None = None,
+    command: str = CLEAN,
 ) -> None:
     """Sweep one source, show what is to be moved, ask, move, and say what was done; `done` is told as well.
 
-    With `ask` None nobody can be asked: then LimitError tells of moves that a limit stopped.
+    With `ask` None nobody can be asked: then LimitError tells of moves that a limit stopped. Of the many runs of WATCH, those that did
+    nothing leave no trace, and limits hold for all of 24 hours together.
     """
     if not source.can_move:
         raise RefusedError(source.why_not)
     done, now = done or Done(source.account), datetime.now(UTC)
     done.folder = source.folder
-    with journal_to_change(journal_file) as journal, journal.run(source.account, "clean", now) as run:
+    with journal_to_change(journal_file) as journal, journal.run(source.account, command, now, command == CLEAN) as run:
         done.run = run
         done.unsettled = _settled(out, moving.reconcile(source, journal))
         done.unsettled += _settled(out, moving.reconcile_all(way_in.open_at(source.account), journal, source.account))
         with _counted(source, journal, terms, now, done):
             found = gather(source, terms.setup, terms.policy, journal.barred(source.account), Audit())
             _notice(out, source, journal, run, terms.setup, found, one_folder(terms.to))
-            why = _cleaned(out, source, terms, journal, run, found, ask, done)
+            before = _moved_before(journal, source.account, now)[0] if command == WATCH else None
+            why = _cleaned(out, source, terms, journal, run, found, ask, done, before)
         if source.extent.stopped and not ask:
             why = why or f"{_used_up(terms)} The rest is for the next run."
     if why:
@@ -72,21 +78,23 @@ def _cleaned(
     found: Audit,
     ask: Callable[[str], bool] | None,
     done: Done,
+    before: int | None = None,
 ) -> str:
-    """Move what was found, as far as limits and the person let us. What a limit stopped is said in words where nobody can be asked."""
+    """Move what was found, as far as limits and the person let us. What a limit stopped is said in words where nobody can be asked.
+    `before`: what was moved already of what the limits allow; None: this run is all that they are about."""
     show(out, found, terms.setup)
-    limits, to = terms.limits, terms.to
-    chosen = found.to_move[: limits.first(len(found.to_move))]
+    limits, to, earlier = terms.limits, terms.to, before or 0
+    chosen = found.to_move[: max(0, limits.first(len(found.to_move) + earlier) - earlier)]
     left = len(found.to_move) - len(chosen)
-    looked_at = max(found.tally.messages, source.extent.count)
+    looked_at = max(found.tally.messages, source.extent.count) + earlier
     usual = _usual(journal, source.account, datetime.now(UTC))
-    braked = limits.why_braked(len(found.to_move), looked_at, usual)
+    braked = limits.why_braked(len(found.to_move) + earlier, looked_at, usual)
     outcome = moving.Outcome()
-    if not chosen:
+    if not found.to_move:
         say(out, "Nothing to move.", "bold")
-    elif ask and not _is_known(journal, source.account):
+    elif ask and not is_known(journal, source.account):
         say(out, f"This was the first run for this account, so nothing was moved. {_AGAIN}", "bold")
-    elif (braked and not ask) or (ask and not _agreed(out, ask, len(chosen), left, to, braked)):
+    elif not chosen or (braked and not ask) or (ask and not _agreed(out, ask, len(chosen), left, to, braked)):
         say(out, "Nothing was moved.", "bold")
     else:
         with _told_when_broken_off(out, journal, run, to):
@@ -94,13 +102,14 @@ def _cleaned(
         _moved(out, outcome, to, run)
         braked = ""
         if left and ask:
-            say(out, _more(left, limits), "yellow")
+            say(out, _more(left, limits, before), "yellow")
     done.messages, done.found, done.unreadable = found.tally.messages, len(found.findings), len(found.tally.unreadable)
     done.moved, done.left = len(outcome.moved), len(found.to_move) - len(outcome.moved)
     _remember(source, terms, journal, found, outcome)
     if ask or not (braked or left):
         return ""
-    return f"{braked} Nothing was moved. {_LIFT}" if braked else _more(left, limits)
+    lift = _LIFT if before is None else _LIFT_OF_WATCH
+    return f"{braked} Nothing was moved. {lift}" if braked else _more(left, limits, before)
 
 
 # --- how far a folder was looked through, and what it cost
@@ -112,16 +121,18 @@ def _counted(source: Source, journal: Journal, terms: Terms, now: datetime, done
     extent = source.extent
     if terms.judged_by:
         extent.begin = journal.mark(source.account, source.folder, terms.judged_by)
-    extent.budget = terms.bytes_per_run
+    budget = terms.bytes_per_run
     if terms.bytes_per_day:
         today = terms.bytes_per_day - journal.traffic(source.account, now - timedelta(days=1))
         if today <= 0:
             raise LimitError(f"{place_name(source)}: {_used_up(terms)} Go on tomorrow.")
-        extent.budget = min(extent.budget or today, today)
+        budget = min(budget or today, today)
+    extent.budget = extent.counted + budget if budget else 0
     try:
         yield
     finally:
-        done.received = extent.received()
+        done.received = extent.received() - extent.counted
+        extent.counted += done.received
         if done.received:
             with suppress(FiltersError):  # the first error is the one to tell
                 journal.add_traffic(source.account, done.received)
@@ -206,18 +217,28 @@ def _told_when_broken_off(out: Console, journal: Journal, run: str, to: str) -> 
         raise
 
 
-def _is_known(journal: Journal, account: str) -> bool:
+def is_known(journal: Journal, account: str) -> bool:
     """Whether a run for this account came to its end before."""
-    return any(run.command == "clean" and run.ended and not run.fault for run in journal.runs(account))
+    return any(run.command in (CLEAN, WATCH) and run.ended and not run.fault for run in journal.runs(account))
 
 
 def _usual(journal: Journal, account: str, now: datetime) -> list[int]:
-    """What each of the last runs moved that moved something, without what was taken back."""
+    """What each of the last runs moved that moved something, without what was taken back. A day of watching counts as one."""
     tallies = journal.tallies(account)
-    recent = [
-        run for run in journal.runs(account) if run.command == "clean" and run.started > now - timedelta(days=DAYS)
-    ]
-    return [moved for run in recent if (moved := tallies.get(run.id, Counter())["done"])]
+    recent = [run for run in journal.runs(account) if run.command == CLEAN and run.started > now - timedelta(days=DAYS)]
+    each = [tallies.get(run.id, Counter())["done"] for run in recent] + _moved_before(journal, account, now)[1:]
+    return [moved for moved in each if moved]
+
+
+def _moved_before(journal: Journal, account: str, now: datetime) -> list[int]:
+    """What runs of WATCH moved within the last 24 hours, the 24 hours before, and so on, without what was taken back."""
+    tallies = journal.tallies(account)
+    days = [0] * DAYS
+    for run in journal.runs(account):
+        ago = (now - run.started).days
+        if run.command == WATCH and 0 <= ago < DAYS:
+            days[ago] += tallies.get(run.id, Counter())["done"]
+    return days
 
 
 def _agreed(out: Console, ask: Callable[[str], bool], count: int, left: int, to: str, braked: str) -> bool:
@@ -228,10 +249,11 @@ def _agreed(out: Console, ask: Callable[[str], bool], count: int, left: int, to:
     return ask(f"Move {some} to {to}?")
 
 
-def _more(left: int, limits: Limits) -> str:
+def _more(left: int, limits: Limits, before: int | None) -> str:
+    when = "in one run. Run it again" if before is None else "in 24 hours. Wait, run `unpitch clean`"
     return (
-        f"{left:,} more {'was' if left == 1 else 'were'} left: at most {limits.max_moves:,} are moved in one run. Run it again for the rest, or lift it with"
-        " --max-moves N."
+        f"{left:,} more {'was' if left == 1 else 'were'} left: at most {limits.max_moves:,} are moved {when} for the rest, or lift it"
+        " with --max-moves N."
     )
 
 

@@ -177,7 +177,7 @@ class Access:
         """The source at a location."""
         return open_source(
             location,
-            self.password or self._password,
+            self.password or self.secret,
             changes=changes,
             ca_file=self.wants(location).ca_file,
             stdin=sys.stdin.buffer,
@@ -193,11 +193,12 @@ class Access:
         """What the server at an IMAP location says of itself, with the headers of so many messages."""
         from filters.sources.describing import describe  # noqa: PLC0415  (brings imapclient, as `open_source` does)
 
-        wanted, password = self.wants(location), self.password or self._password
+        wanted, password = self.wants(location), self.password or self.secret
         oauth = bool(wanted.oauth_token_command)
         return describe(location, password, ca_file=wanted.ca_file, patience=PATIENCE, newest=newest, oauth=oauth)
 
-    def _password(self, location: str) -> str:
+    def secret(self, location: str) -> str:
+        """The password or access token for a location, as the configuration says."""
         account, wanted = self.account(location), self.wants(location)
         return password_for(
             location,
@@ -291,6 +292,7 @@ def access(
     oauth_token_command: str = "",
     megabytes_per_run: int | None = None,
     megabytes_per_day: int | None = None,
+    poll_seconds: int | None = None,
 ) -> Access:
     """Access by options and configuration. Raises UsageError, ConfigError."""
     if unverified not in (None, "keep", "move"):
@@ -313,6 +315,7 @@ def access(
         brake=False if no_brake else None,
         megabytes_per_run=megabytes_per_run,
         megabytes_per_day=megabytes_per_day,
+        poll_seconds=poll_seconds,
         password_command=words_of(password_command) if password_command else None,
         password_file=password_file,
         keyring=True if keyring else None,
