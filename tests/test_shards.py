@@ -7,13 +7,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import mails
 import pytest
+from cluster import local_cluster
 from test_cli import COMMAND, TRUST, unpitch
 
 from filters import senders, shards
@@ -199,23 +199,9 @@ def test_mail_that_unpitch_moves_is_looked_through_with_the_journal(archive: lis
 
 @pytest.fixture(scope="module")
 def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real scheduler and two workers on loopback."""
     pytest.importorskip("distributed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-    room = tmp_path_factory.mktemp("dask")
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": room}
-    common = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
-    started = [subprocess.Popen([*common, "--host", address, "--no-dashboard", "--no-show"], **quiet)]
-    worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nworkers", "2", "--nthreads", "1"]
-    started.append(subprocess.Popen([*worker, "--no-dashboard", "--local-directory", str(room)], **quiet))
-    try:
+    with local_cluster(tmp_path_factory.mktemp("dask"), 2) as address:
         yield address
-    finally:
-        for process in reversed(started):
-            process.terminate()
-            process.wait(30)
 
 
 def test_a_cluster_finds_the_same(scheduler: str, archive: list[str], tmp_path: Path) -> None:
