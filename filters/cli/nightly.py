@@ -13,7 +13,7 @@ from rich.console import Console
 
 from filters import corrections, moving
 from filters.cli.ending import ENDING
-from filters.cli.mailbox import candidates, gather, hold_back, place_name, unverified
+from filters.cli.mailbox import candidates, gather, hold_back, unverified
 from filters.cli.options import Access, Terms, journal_to_change
 from filters.errors import FiltersError, LimitError, RefusedError
 from filters.journal import OPEN, Journal, numbers
@@ -22,7 +22,7 @@ from filters.lessons import PROMOTIONAL
 from filters.limits import DAYS, Limits
 from filters.monitoring import Done
 from filters.report import Audit, headline, promotional_list, say
-from filters.sources import Source
+from filters.sources import Source, place_name
 from filters.sweep import Finding, Setup
 
 _AGAIN = "Run it again to be asked, or add --yes."
