@@ -1,4 +1,5 @@
-"""The files that make a system run `unpitch clean` every night: a systemd user timer, a launchd agent, or a line in the crontab."""
+"""The files that make a system run `unpitch clean` every night or `unpitch watch` always: systemd user units, a launchd agent, or a line in
+the crontab."""
 
 from __future__ import annotations
 
@@ -8,8 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from filters.errors import LASTING
+
 NAME = "unpitch"
+WATCH = f"{NAME}-watch"
 LABEL = "org.unpitch.clean"
+WATCH_LABEL = "org.unpitch.watch"
 _BEGIN, _END = "# unpitch: begin", "# unpitch: end"
 
 
@@ -21,18 +26,12 @@ class Clock:
     minute: int = 17
 
 
-def systemd_service(command: Sequence[str]) -> str:
-    """The unit that runs once. What it may do is narrowed as far as user units can be."""
-    return f"""[Unit]
-Description=Move promotional mail aside
-
-[Service]
-Type=oneshot
-ExecStart={" ".join(map(_systemd_word, command))}
-# 75: another run is busy with the account
-SuccessExitStatus=75
+#: What a unit may not do, as far as a user's own units can be narrowed (systemd.exec(5)); what needs privileges is left out, because then
+#: the unit would not start. The home stays open: mail, keyring and password commands lie there.
+_HARDENING = """\
 Nice=10
 IOSchedulingClass=idle
+KillMode=mixed
 UMask=0077
 NoNewPrivileges=yes
 LockPersonality=yes
@@ -42,7 +41,40 @@ RestrictNamespaces=yes
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
+SystemCallFilter=~@privileged
+SystemCallErrorNumber=EPERM
 MemoryMax=1G
+"""
+
+
+def systemd_service(command: Sequence[str]) -> str:
+    """The unit that runs once. The batch under way is finished when it is stopped."""
+    return f"""[Unit]
+Description=Move promotional mail aside
+
+[Service]
+Type=oneshot
+ExecStart={" ".join(map(_systemd_word, command))}
+# 75: another run is busy with the account
+SuccessExitStatus=75
+{_HARDENING}"""
+
+
+def systemd_watch(command: Sequence[str]) -> str:
+    """The unit that stays. What a person has to do something about is not begun again by itself."""
+    return f"""[Unit]
+Description=Move promotional mail aside, as it arrives
+
+[Service]
+Type=notify
+ExecStart={" ".join(map(_systemd_word, command))}
+Restart=on-failure
+RestartSec=5min
+RestartPreventExitStatus={" ".join(map(str, LASTING))}
+WatchdogSec=10min
+{_HARDENING}
+[Install]
+WantedBy=default.target
 """
 
 
@@ -68,12 +100,14 @@ def _systemd_word(word: str) -> str:
     return '"' + inside.replace("%", "%%").replace("$", "$$") + '"'
 
 
-def launchd_agent(command: Sequence[str], clock: Clock, log: Path) -> str:
-    """The property list of an agent."""
+def launchd_agent(command: Sequence[str], clock: Clock | None, log: Path) -> str:
+    """The property list of an agent: by the clock, or one that stays (None)."""
+    always: dict[str, object] = {"RunAtLoad": True, "KeepAlive": {"Crashed": True}, "ThrottleInterval": 300}
+    at = {"StartCalendarInterval": {"Hour": clock.hour, "Minute": clock.minute}} if clock else always
     agent = {
-        "Label": LABEL,
+        "Label": LABEL if clock else WATCH_LABEL,
         "ProgramArguments": list(command),
-        "StartCalendarInterval": {"Hour": clock.hour, "Minute": clock.minute},
+        **at,
         "ProcessType": "Background",
         "LowPriorityIO": True,
         "Umask": 0o077,

@@ -17,10 +17,12 @@ from filters.schedule import (
     launchd_agent,
     systemd_service,
     systemd_timer,
+    systemd_watch,
     with_ours,
 )
 
 COMMAND = ["/home/ann/my bin/unpitch", "clean", "--all", "--yes", "--quiet"]
+ALWAYS = ["/home/ann/bin/unpitch", "watch", "--all", "--yes"]
 GOLDEN = Path(__file__).parent / "golden"
 
 
@@ -29,6 +31,8 @@ GOLDEN = Path(__file__).parent / "golden"
     [
         ("unpitch.service", systemd_service(COMMAND)),
         ("unpitch.timer", systemd_timer(Clock(3, 7))),
+        ("unpitch-watch.service", systemd_watch(ALWAYS)),
+        ("org.unpitch.watch.plist", launchd_agent(ALWAYS, None, Path("/Users/ann/unpitch.log"))),
         ("org.unpitch.clean.plist", launchd_agent(COMMAND, Clock(3, 7), Path("/Users/ann/unpitch.log"))),
         ("crontab", cron_lines([*COMMAND, "100%", "it's"], Clock(3, 7))),
     ],
@@ -45,10 +49,11 @@ def test_the_property_list_is_one() -> None:
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
     if not shutil.which("systemd-analyze"):
         pytest.skip("no systemd-analyze")
-    service, timer = tmp_path / "unpitch.service", tmp_path / "unpitch.timer"
+    service, timer, watch = (tmp_path / f"unpitch{rest}" for rest in (".service", ".timer", "-watch.service"))
+    watch.write_text(systemd_watch(["/bin/true", "a b"]))
     service.write_text(systemd_service(["/bin/true", "a b", "100%", "$HOME", 'q"\\']))
     timer.write_text(systemd_timer(Clock()))
-    words = ["systemd-analyze", "verify", "--recursive-errors=no", str(service), str(timer)]
+    words = ["systemd-analyze", "verify", "--recursive-errors=no", str(service), str(timer), str(watch)]
     done = subprocess.run(
         words, capture_output=True, text=True, check=False, env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"}
     )
@@ -111,6 +116,19 @@ def test_systemd_is_shown_written_switched_on_and_taken_away(system: dict[str, s
     assert list(units.iterdir()) == []
     assert "disable --now" in (tmp_path / "asked").read_text()
     assert "Nothing is scheduled" in unpitch("schedule", "remove", "--yes", state=tmp_path, **system).stdout
+
+
+def test_a_watch_is_switched_on_and_taken_away(system: dict[str, str], tmp_path: Path) -> None:
+    units = tmp_path / "xdg" / "systemd" / "user"
+    done = unpitch("schedule", "install", "--watch", "--yes", state=tmp_path, **system)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [path.name for path in units.iterdir()] == ["unpitch-watch.service"]
+    assert " watch --all --yes\n" in (units / "unpitch-watch.service").read_text()
+    assert (tmp_path / "asked").read_text().endswith("--user enable --now unpitch-watch.service\n")
+    assert unpitch("schedule", "remove", "--yes", state=tmp_path, **system).returncode == 0
+    assert list(units.iterdir()) == []
+    refused = unpitch("schedule", "install", "--watch", "--with", "cron", "--yes", state=tmp_path, **system)
+    assert (refused.returncode, "systemd or launchd" in refused.stderr) == (69, True)
 
 
 def test_without_systemd_the_crontab_serves(system: dict[str, str], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The commands that make the nights run by themselves: schedule install and schedule remove."""
+"""The commands that make it run by itself, by night or always: schedule install and schedule remove."""
 
 from __future__ import annotations
 
@@ -20,16 +20,22 @@ from filters.report import say
 from filters.schedule import (
     LABEL,
     NAME,
+    WATCH,
+    WATCH_LABEL,
     Clock,
     cron_lines,
     launchd_agent,
     systemd_service,
     systemd_timer,
+    systemd_watch,
     with_ours,
 )
 
-schedule_app = typer.Typer(help="Run `clean --all` every night, or no longer.", no_args_is_help=True)
+schedule_app = typer.Typer(
+    help="Run `clean --all` every night, `watch --all` always, or no longer.", no_args_is_help=True
+)
 KINDS = ("systemd", "launchd", "cron")
+_NIGHT, _ALWAYS = ("clean", "--all", "--yes", "--quiet"), ("watch", "--all", "--yes")
 
 Kind = Annotated[
     str, typer.Option("--with", metavar="systemd|launchd|cron", help="By which means. Default: what this system has.")
@@ -47,15 +53,20 @@ def add_to(app: typer.Typer) -> None:
 
 def install(
     at: Annotated[str, typer.Option("--at", metavar="HH:MM", help="When, in local time.")] = "03:17",
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Instead of every night: `unpitch watch --all --yes`, always.")
+    ] = False,
     kind: Kind = "",
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> None:
     """Show what would be written to run `unpitch clean --all --yes --quiet` every night, ask, write it, and switch it on."""
     clock, kind, out = _clock(at), _kind(kind), console()
+    if watch and kind == "cron":
+        raise RefusedError("A crontab cannot keep a program running. --watch needs systemd or launchd (--with).")
     if not access().config.accounts:
         raise UsageError(f"There are no accounts in {config.config_path()} to clean. `unpitch init` makes one.")
-    files = _files(kind, clock)
+    files = _files(kind, None if watch else clock)
     for path, content in files.items():
         say(out, str(path), "bold")
         print(content)
@@ -63,16 +74,13 @@ def install(
         say(out, "Nothing was changed.")
         return
     if kind == "cron":
-        _write_crontab(with_ours(_crontab(), cron_lines(_command(), clock)))
+        _write_crontab(with_ours(_crontab(), cron_lines(_command(*_NIGHT), clock)))
     else:
         for path, content in files.items():
             _write(path, content)
-        _switch(kind, on=True)
-    say(
-        out,
-        f"Every night at {clock.hour:02}:{clock.minute:02}. Take it away with: unpitch schedule remove",
-        "bold green",
-    )
+        _switch(kind, list(files), on=True)
+    when = "From now on" if watch else f"Every night at {clock.hour:02}:{clock.minute:02}"
+    say(out, f"{when}. Take it away with: unpitch schedule remove", "bold green")
 
 
 def remove(kind: Kind = "", yes: Yes = False, dry_run: DryRun = False) -> None:
@@ -82,7 +90,7 @@ def remove(kind: Kind = "", yes: Yes = False, dry_run: DryRun = False) -> None:
         before = _crontab()
         there = [Path("crontab")] if with_ours(before, "") != before else []
     else:
-        there = [path for path in _files(kind, Clock()) if path.exists()]
+        there = [path for path in (*_files(kind, Clock()), *_files(kind, None)) if path.exists()]
     if not there:
         say(out, f"Nothing is scheduled by {kind}.")
         return
@@ -94,10 +102,10 @@ def remove(kind: Kind = "", yes: Yes = False, dry_run: DryRun = False) -> None:
     if kind == "cron":
         _write_crontab(with_ours(before, ""))
     else:
-        _switch(kind, on=False)
+        _switch(kind, there, on=False)
         for path in there:
             path.unlink()
-    say(out, "No night runs by itself any more.", "bold green")
+    say(out, "Nothing runs by itself any more.", "bold green")
 
 
 def _agreed(yes: bool, question: str) -> bool:
@@ -134,25 +142,24 @@ def _has(kind: str) -> bool:
     return bool(shutil.which("launchctl" if kind == "launchd" else "crontab"))
 
 
-def _command() -> list[str]:
+def _command(*words: str) -> list[str]:
     found = shutil.which(NAME)
-    start = [found] if found else [sys.executable, "-m", "filters"]
-    return [*start, "clean", "--all", "--yes", "--quiet"]
+    return [*([found] if found else [sys.executable, "-m", "filters"]), *words]
 
 
-def _files(kind: str, clock: Clock) -> dict[Path, str]:
-    """Paths and contents; of a crontab, our lines."""
+def _files(kind: str, clock: Clock | None) -> dict[Path, str]:
+    """Paths and contents, for every night or (None) for always; of a crontab, our lines."""
+    command = _command(*(_NIGHT if clock else _ALWAYS))
     if kind == "systemd":
         folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config", "systemd", "user")
-        return {
-            folder / f"{NAME}.service": systemd_service(_command()),
-            folder / f"{NAME}.timer": systemd_timer(clock),
-        }
+        if not clock:
+            return {folder / f"{WATCH}.service": systemd_watch(command)}
+        return {folder / f"{NAME}.service": systemd_service(command), folder / f"{NAME}.timer": systemd_timer(clock)}
     if kind == "launchd":
         log = platformdirs.user_log_path(NAME, appauthor=False) / f"{NAME}.log"
         agents = Path.home() / "Library" / "LaunchAgents"
-        return {agents / f"{LABEL}.plist": launchd_agent(_command(), clock, log)}
-    return {Path("crontab"): cron_lines(_command(), clock)}
+        return {agents / f"{LABEL if clock else WATCH_LABEL}.plist": launchd_agent(command, clock, log)}
+    return {Path("crontab"): cron_lines(command, clock or Clock())}
 
 
 def _write(path: Path, content: str) -> None:
@@ -163,13 +170,14 @@ def _write(path: Path, content: str) -> None:
         raise WriteError(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def _switch(kind: str, *, on: bool) -> None:
+def _switch(kind: str, files: Sequence[Path], *, on: bool) -> None:
+    """Switch on or off what these files say."""
     if kind == "systemd":
         _run(["systemctl", "--user", "daemon-reload"])
-        _run(["systemctl", "--user", "enable" if on else "disable", "--now", f"{NAME}.timer"])
-    else:
-        domain, (path,) = f"gui/{os.getuid()}", _files(kind, Clock())
-        _run(["launchctl", "bootstrap" if on else "bootout", domain, str(path)])
+        units = [path.name for path in files if path.name != f"{NAME}.service"]
+        _run(["systemctl", "--user", "enable" if on else "disable", "--now", *units])
+    for path in files if kind == "launchd" else ():
+        _run(["launchctl", "bootstrap" if on else "bootout", f"gui/{os.getuid()}", str(path)])
 
 
 def _crontab() -> str:

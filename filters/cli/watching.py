@@ -18,7 +18,6 @@ from rich.console import Console
 
 from filters.cli import nightly, supervising
 from filters.cli.ending import ENDING, SIGTERM_CODE
-from filters.cli.mailbox import place_name
 from filters.cli.options import Access, access, console, journal_path, warn
 from filters.config import Account
 from filters.errors import BusyError, CertificateError, FiltersError, LimitError, LoginError, ServerError, UsageError
@@ -26,7 +25,7 @@ from filters.journal import look_into
 from filters.monitoring import Done
 from filters.preferences import SECRETS
 from filters.report import say
-from filters.sources import Source
+from filters.sources import Source, place_name
 from filters.sources.patience import Patience, Vigil
 from filters.systemd import alive, notify
 
