@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
+from pathlib import Path
 
 from rich.progress import Progress
 
@@ -37,9 +38,11 @@ def audit_sources(found: Audit, locations: list[str], way_in: Access) -> Audit:
     return found
 
 
-def gather_by_journal(source: Source, how: Setup, wanted: Policy, found: Audit, to: str = "") -> Audit:
-    """`gather`, with what the journal knows of the mail there; which is only looked into."""
-    journal = look_into(journal_path())
+def gather_by_journal(
+    source: Source, how: Setup, wanted: Policy, found: Audit, to: str = "", path: Path | None = None
+) -> Audit:
+    """`gather`, with what the journal (at `path`, else the one of all accounts) knows of the mail there; which is only looked into."""
+    journal = look_into(path or journal_path())
     if not journal:
         return gather(source, how, wanted, {}, found)
     with journal:

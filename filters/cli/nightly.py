@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from filters import corrections, moving
 from filters.cli.ending import ENDING
-from filters.cli.mailbox import candidates, gather, hold_back, unverified
+from filters.cli.mailbox import candidates, gather, gather_by_journal, hold_back, unverified
 from filters.cli.options import Access, Terms, journal_to_change
 from filters.errors import FiltersError, LimitError, RefusedError
 from filters.journal import OPEN, Journal, numbers
@@ -33,6 +34,40 @@ CLEAN, WATCH = "clean", "watch"
 #: So many messages of a folder may wait to be looked at again; where there are more, the next run looks through all of it.
 _AGAIN_MOST = 1_000
 _MEGABYTE = 1_000_000
+
+
+def clean_location(
+    out: Console,
+    way_in: Access,
+    location: str,
+    journal_file: Path,
+    *,
+    dry_run: bool,
+    full: bool,
+    ask: Callable[[str], bool] | None,
+) -> Done:
+    """One source from opening to closing; what goes wrong is in the answer."""
+    account, start = way_in.account(location), time.monotonic()
+    done = Done(account.name if account else location)
+    try:
+        with closing(way_in.open(location, changes=not dry_run)) as source:
+            terms = way_in.terms(location, source)
+            terms = terms if account and not full else replace(terms, judged_by="")
+            if dry_run:
+                dry_run_one(out, source, terms, journal_file)
+            else:
+                clean_one(out, way_in, source, terms, journal_file, ask, done)
+    except FiltersError as error:
+        done.error, done.exit_code = str(error), error.exit_code
+    done.seconds = time.monotonic() - start
+    return done
+
+
+def dry_run_one(out: Console, source: Source, terms: Terms, journal_file: Path) -> None:
+    """Sweep one source that was opened without leave to change anything, and show what would be moved."""
+    found = gather_by_journal(source, terms.setup, terms.policy, Audit(), one_folder(terms.to), journal_file)
+    show(out, found, terms.setup)
+    say(out, f"Dry run: {len(found.to_move)} would be moved to {terms.to}; nothing was changed.", "bold")
 
 
 def clean_one(
