@@ -18,8 +18,8 @@ from mailboxes import AT_ONCE, WANTED, message
 from rich.console import Console
 from scripted_imap import ScriptedServer, mailbox
 
-from filters.cli import cleaning
-from filters.cli.options import Access
+from filters.cli import nightly
+from filters.cli.options import Access, journal_path
 from filters.config import Account, Config
 from filters.journal import look_into
 from filters.monitoring import Done
@@ -50,7 +50,9 @@ class Nights:
         full = bool(asked.pop("full", False))
         way_in = Access(lambda _: PASSWORD, Preferences(**asked), Config(Path(), (account,)))  # type: ignore[arg-type]
         (location,) = way_in.locations(["home"])
-        return cleaning._one(Console(quiet=True), way_in, location, dry_run=False, full=full, ask=None)
+        return nightly.clean_location(
+            Console(quiet=True), way_in, location, journal_path(), dry_run=False, full=full, ask=None
+        )
 
     def said(self) -> list[str]:
         """The commands of the last run, in the order in which the server got them."""
