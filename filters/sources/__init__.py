@@ -140,7 +140,8 @@ class Source(Protocol):
     why_not: str
     """When `can_move` is False: one sentence that says why and what to do."""
     method: str
-    """"move": one step, by `move`. "copy": the server cannot, so that `copier` copies, and removes what was copied."""
+    """"move": one step, by `move`. "copy": the server cannot, so that `copier` copies, and removes what was copied. "label": as "move",
+    where folders are labels (Gmail): a message lies in any number of them, in each at most once, with the same identity."""
     extent: Extent
     """From where `scan` begins, and how far it came. Where messages have no numbers it always looks at everything."""
     copier: Copier | None

@@ -29,6 +29,7 @@ from filters.sources.answers import Fetched
 from filters.sources.changing import Changer, batches, uids_of
 from filters.sources.files import message_id_of
 from filters.sources.folders import Folders
+from filters.sources.gmail import has_labels
 from filters.sources.guarded import SEARCHABLE, Folder, GuardedClient, Opened, RejectedError
 from filters.sources.location import ImapLocation, parse_url
 from filters.sources.patience import Patience
@@ -132,11 +133,11 @@ class ImapSource:
         self._batch = min(
             [_BATCH, *(int(one[13:]) for one in capabilities if re.fullmatch(r"MESSAGELIMIT=[1-9]\d{0,8}", one))]
         )
-        self._ids = " EMAILID" if "OBJECTID" in capabilities else " X-GM-MSGID" if "X-GM-EXT-1" in capabilities else ""
+        self._ids = " EMAILID" if "OBJECTID" in capabilities else " X-GM-MSGID" if has_labels(capabilities) else ""
         self.why_not = self._hindrance(found, opened, changes)
         self.can_move = not self.why_not
         self._changer = Changer(session, self.folder_list, self.account, self._batch)
-        self.method = "move" if "MOVE" in capabilities else "copy"
+        self.method = "label" if has_labels(capabilities) else "move" if "MOVE" in capabilities else "copy"
         self.copier: Copier | None = self._changer if self.can_move and "UIDPLUS" in capabilities else None
 
     def _hindrance(self, found: Folder, opened: Opened, changes: bool) -> str:
@@ -152,8 +153,13 @@ class ImapSource:
 
     def _unable(self, found: Folder, opened: Opened) -> str:
         """Why nobody could move anything out of the folder safely."""
-        folder = safe_text(self.folder)
-        if not {"MOVE", "UIDPLUS"} & self.session.client.capabilities:
+        folder, capabilities = safe_text(self.folder), self.session.client.capabilities
+        if has_labels(capabilities) and "MOVE" not in capabilities:
+            return (
+                f"Folders of {self.host} are labels, and it has no MOVE (RFC 6851). What else takes a label off may delete the mail "
+                "there. Nothing was moved; you can still audit."
+            )
+        if not {"MOVE", "UIDPLUS"} & capabilities:
             return (
                 f"{self.host} has neither MOVE (RFC 6851) nor UIDPLUS (RFC 4315). Without one of them a move can remove mail that "
                 "somebody else marked as deleted, or leave mail twice. Nothing was moved; you can still audit."
