@@ -18,7 +18,7 @@ from rich.console import Console
 
 from filters import corrections, monitoring, moving, senders
 from filters.cli.ending import ENDING
-from filters.cli.mailbox import candidates, gather, gather_by_journal, hold_back, place_name, unverified
+from filters.cli.mailbox import candidates, gather, gather_by_journal, hold_back, unverified
 from filters.cli.options import (
     Access,
     CaFile,
@@ -48,7 +48,7 @@ from filters.lessons import PROMOTIONAL
 from filters.limits import DAYS, MAX_MOVES, Limits
 from filters.monitoring import Done
 from filters.report import Audit, headline, opt_out_text, promotional_list, say
-from filters.sources import Source
+from filters.sources import Source, place_name
 from filters.sweep import Finding, Setup
 
 _AGAIN = "Run it again to be asked, or add --yes."

@@ -140,7 +140,7 @@ def _show(out: Console, sample: Sample) -> None:
     way_in = Access(sample.password, Preferences(trust_authserv=(AUTHSERV_ID,)))
     say(out, f"A sample mailbox of {sample.mails} invented mails {sample.about}.")
     _prompt(out, f"unpitch audit {command}")
-    found = mailbox.audit_sources([sample.location], way_in)
+    found = mailbox.audit_sources(Audit(), [sample.location], way_in)
     audit_text(out, Figures(found, sender, datetime.now(UTC), zone=None), "", brief=True)
     with TemporaryDirectory(prefix="unpitch-demo-") as state:
         journal = Path(state) / "journal.sqlite3"
