@@ -48,7 +48,7 @@ def clean_one(
     if not source.can_move:
         raise RefusedError(source.why_not)
     done, now = done or Done(source.account), datetime.now(UTC)
-    done.folder = source.folder
+    done.folder = done.folder or source.folder
     with journal_to_change(journal_file) as journal, journal.run(source.account, "clean", now) as run:
         done.run = run
         done.unsettled = _settled(out, moving.reconcile(source, journal))
@@ -237,7 +237,8 @@ def _more(left: int, limits: Limits) -> str:
 
 def _moved(out: Console, outcome: moving.Outcome, to: str, run: str) -> None:
     back = f" Take them back with: unpitch undo --run {run}" if outcome.moved else ""
-    say(out, f"{len(outcome.moved)} moved to {to}.{back}", "bold green")
+    folders = ", ".join(sorted({row.folder for row in outcome.moved})) or to
+    say(out, f"{len(outcome.moved)} moved to {folders}.{back}", "bold green")
     for one in outcome.left:
         say(out, f"  left alone: {one.message_id or one.place.key}: {one.reason}")
 
