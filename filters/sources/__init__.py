@@ -113,6 +113,8 @@ class Extent:
     """Look at what is new since then, if the folder's numbers still hold; None: at everything."""
     since: date | None = None
     """Look only at what came on that day or later, by the server's date; unless `begin` says from where on."""
+    spared: frozenset[str] = frozenset()
+    """Flags of mail that is not moved: what is looked at again and still bears one of them is passed over, and waits on in `end`."""
     budget: int = 0
     """Bytes received on this connection after which no more mail is fetched; 0: no limit."""
     end: Mark | None = None
