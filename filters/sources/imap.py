@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -106,6 +106,7 @@ class ImapSource:
         self.account, self.host = location.account, location.host
         self.session = session
         self._seen: dict[int, _Seen] = {}
+        self._waiting: frozenset[int] = frozenset()
         self.extent = Extent(received=lambda: session.received)
         try:
             self._open(location.folder, changes)
@@ -197,25 +198,23 @@ class ImapSource:
         is for the next scan. `extent` says afterwards how far it came."""
         fields = " ".join(name.upper() for name in wanted.fields)
         items = f"UID RFC822.SIZE BODY.PEEK[HEADER.FIELDS ({fields})]<0.4096>"
-        extent, waiting = self.extent, list[int]()
+        extent = self.extent
         extent.end, extent.stopped = None, False
         opened, begin = self._begin()
         extent.count = opened.exists
         for uids in self._windows(opened, begin):
             for batch in batches(uids, self._batch):
-                again = set(batch).intersection(begin.again) if begin else set()
-                asked = items.replace("UID", "UID FLAGS", 1) if again else items  # a shape that takes longer to read
-                candidates, passed = self._candidates(batch, asked, wanted.test, again, waiting)
+                candidates, passed = self._candidates(batch, items, wanted.test)
                 for chunk in _chunks(candidates):
                     if extent.budget and self.session.received >= extent.budget:
                         uid = chunk[0][0]
-                        extent.end, extent.stopped = self._reached(uid, begin, waiting), True
+                        extent.end, extent.stopped = self._reached(uid, begin), True
                         yield Passed(sum(one < uid for one in passed))
                         return
                     yield from self._mails(chunk)
                 if passed:
                     yield Passed(len(passed))
-        extent.end = self._reached(self.session.bound(self.session.home, opened.uidnext), None, waiting)
+        extent.end = self._reached(self.session.bound(self.session.home, opened.uidnext), None)
 
     def _begin(self) -> tuple[Opened, Mark | None]:
         """The folder as it is now, and from where to look on. To pass over what is known, the state of the opening will do: what has
@@ -226,7 +225,17 @@ class ImapSource:
         if first.exists and not first.uidnext:
             raise ServerError(f"{self.host} does not tell its next UID, so the folder cannot be read whole.")
         holds = begin and begin.uidvalidity == first.uidvalidity and begin.uidnext <= first.uidnext and first.sticky
-        return first, begin if holds else self._since(first)
+        self._waiting = self._spared(begin) if begin and holds else frozenset()
+        return first, _but(begin, self._waiting) if begin and holds else self._since(first)
+
+    def _spared(self, begin: Mark) -> frozenset[int]:
+        """Of what is to be looked at again, that which still bears a flag that spares it: there is no need to fetch it."""
+        if not (begin.again and self.extent.spared and self._opened.exists):
+            return frozenset()
+        ask = partial(GuardedClient.fetch, uids=begin.again, items="UID FLAGS")
+        return frozenset(
+            uid for uid, one in self.session.ask(self.session.home, ask).items() if one.flags & self.extent.spared
+        )
 
     def _since(self, opened: Opened) -> Mark | None:
         """From where on mail is of the day that `extent` names, or later."""
@@ -239,13 +248,12 @@ class ImapSource:
                 return Mark(opened.uidvalidity, found[0])
         return Mark(opened.uidvalidity, opened.uidnext)
 
-    def _reached(self, uidnext: int, begin: Mark | None, waiting: Iterable[int]) -> Mark | None:
-        """The mark of a scan that looked at all below `uidnext` but what is `waiting`; with `begin` also what that one still had to look
-        at again."""
+    def _reached(self, uidnext: int, begin: Mark | None) -> Mark | None:
+        """The mark of a scan that looked at all below `uidnext`; with `begin` also what that one still had to look at again."""
         opened = self._opened
         if not opened.uidvalidity or not opened.sticky or uidnext < 1:
             return None
-        again = {*waiting, *(uid for uid in begin.again if uid >= uidnext)} if begin else set(waiting)
+        again = {*self._waiting, *(uid for uid in begin.again if uid >= uidnext)} if begin else self._waiting
         return Mark(opened.uidvalidity, max(uidnext, begin.uidnext) if begin else uidnext, tuple(sorted(again)))
 
     def _windows(self, opened: Opened, begin: Mark | None) -> Iterator[list[int]]:
@@ -268,19 +276,15 @@ class ImapSource:
                 width = min(2 * width, _WINDOW_MAX)
 
     def _candidates(
-        self, uids: list[int], items: str, test: Callable[[bytes], bool], again: set[int], waiting: list[int]
+        self, uids: list[int], items: str, test: Callable[[bytes], bool]
     ) -> tuple[list[tuple[int, int | str]], list[int]]:
-        """(UID, size) of each wanted message, or why it cannot be read instead of the size; and the UIDs of what is not wanted. Of those
-        that are looked at `again`, what bears a spared flag goes to `waiting` as well."""
+        """(UID, size) of each wanted message, or why it cannot be read instead of the size; and the UIDs of what is not wanted."""
         heads = self._read(self.session.home, uids, items)
         found: list[tuple[int, int | str]] = []
         passed: list[int] = []
         for uid, head in heads.items():
             if isinstance(head, str):
                 found.append((uid, head))
-            elif uid in again and head.flags & self.extent.spared:
-                waiting.append(uid)
-                passed.append(uid)
             elif test(head.body or b""):
                 found.append((uid, head.size if head.size >= 0 else "the server tells no size of it"))
             else:
@@ -440,6 +444,10 @@ class ImapSource:
 
     def _place(self, folder: str, validity: int, uid: int) -> Place:
         return Place(self.account, folder, f"{validity}:{uid}")
+
+
+def _but(mark: Mark, uids: Collection[int]) -> Mark:
+    return replace(mark, again=tuple(uid for uid in mark.again if uid not in uids))
 
 
 def _mail(place: Place, found: Fetched) -> Mail | Unreadable:
