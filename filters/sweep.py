@@ -131,6 +131,8 @@ def sweep(
     wanted = Wanted(sender.header_fields, lambda header_block: claims_to_be(header_block, sender))
     count = setup.workers or os.cpu_count() or 1
     with Workers(setup.task, setup.as_json(), count) as workers:
+        if source.extent.begin and source.total():
+            workers.begin()  # while the server is asked for what is new
         for mail, result in workers.map(_mails(source, wanted, tally, went_on)):
             if isinstance(result, Failure):
                 tally.unreadable.append(Unreadable(mail.place, result.reason))

@@ -133,7 +133,8 @@ class Folders:
         if self._labels and (why := unfit(folder)):
             raise TargetError(f"The folder {shown} cannot be used: {why}. Choose another name.")
         try:
-            found = self.find(folder) or self._created(folder)
+            there, numbers = self._looked_up(folder)
+            found = there or self._created(folder)
             if found.raw == home:
                 raise TargetError(f"Mail cannot be moved from {shown} to {shown}. Choose another folder.")
             if self.special(found):
@@ -144,13 +145,24 @@ class Folders:
                 raise TargetError(
                     f"This login may not put mail into {shown} (it lacks the rights {lacking}). Choose another folder."
                 )
-            validity, uidnext = self._session.ask("", partial(GuardedClient.status, raw=found.raw))
+            validity, uidnext = numbers or self._session.ask("", partial(GuardedClient.status, raw=found.raw))
             uidnext = self._session.bound(found.raw, uidnext) if uidnext else 0
         except RejectedError as error:
             raise TargetError(f"The folder {shown} cannot be used: {error} Choose another one.") from None
         if not validity or not uidnext:
             raise TargetError(f"The server keeps no numbers of messages in {shown}. Choose another folder.")
         return Target(self.remember(found), validity, uidnext)
+
+    def _looked_up(self, folder: str) -> tuple[Folder | None, tuple[int, int] | None]:
+        """`find`, and the numbers of what it finds, in one round trip for each spelling."""
+        for raw in self._spellings(folder):
+            if raw == "INBOX":
+                return Folder(raw, frozenset(), ""), None
+            listing, numbers = self._session.ask("", partial(GuardedClient.looked_up, raw=raw))
+            for found in listing:
+                if not found.flags & _ABSENT:
+                    return found, numbers
+        return None, None
 
     def _created(self, folder: str) -> Folder:
         name = encoded(folder.replace("/", self._delimiter) if self._delimiter else folder)

@@ -11,6 +11,7 @@ import logging
 import re
 import socket
 import ssl
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -122,6 +123,10 @@ class GuardedClient:
         self._inside = False
         self.capabilities: frozenset[str] = frozenset()
         self._tells = telling("")
+        self._begun: deque[tuple[bytes, str, str]] = deque()
+        """FETCHes that were sent and whose answers nobody has read: tag, UIDs, items."""
+        self._early: dict[int, Fetched] = {}
+        """Answers to them that came before their turn: servers may say of several commands at once that they are done (Dovecot does)."""
         context = _tls_context(ca_file) if tls else None
         with _connecting(host, port):
             self._wire = Wire(host, port, context, READING + (CHANGING if changes else ()), starttls=starttls)
@@ -156,7 +161,9 @@ class GuardedClient:
         answer: list[Any]
         with self._asking():
             try:
-                if plain:
+                if plain and "SASL-IR" in offered:
+                    answer = list(self._wire.authenticate_at_once("PLAIN", f"\0{user}\0{password}".encode())[1])
+                elif plain:
                     answer = list(self._wire.authenticate("PLAIN", lambda _: f"\0{user}\0{password}".encode())[1])
                 else:
                     answer = list(self._wire.login(_quoted(user), password)[1])
@@ -218,6 +225,23 @@ class GuardedClient:
             found = self._library.folder_status(_name(raw), ["UIDVALIDITY", "UIDNEXT"])
         return number(found.get(b"UIDVALIDITY")), number(found.get(b"UIDNEXT"))
 
+    def looked_up(self, raw: str) -> tuple[list[Folder], tuple[int, int] | None]:
+        """`folders` and `status` of one name in one round trip; None where the server has no status of it."""
+        name = _quoted(_name(raw))
+        with self._asking():
+            asked = self._wire.begin("LIST", '""', name), self._wire.begin("STATUS", name, "(UIDVALIDITY UIDNEXT)")
+            told = self._wire.ended("LIST", asked[0], "LIST")
+            self._library._checkok("list", *told)
+            kind, lines = self._wire.ended("STATUS", asked[1], "STATUS")
+        listing = [Folder(*one) for one in filter(None, map(listed, answers(told[1]))) if one[0] == raw]
+        said = (
+            dict(_NUMBERS.findall(lines[-1].rpartition(b"(")[2]))
+            if kind == "OK" and isinstance(lines[-1], bytes)
+            else {}
+        )
+        numbers = int(said.get(b"UIDVALIDITY", 0)), int(said.get(b"UIDNEXT", 0))
+        return listing, numbers if kind == "OK" else None
+
     def open(self, raw: str, *, writing: bool = False) -> Opened:
         """EXAMINE, or SELECT to move from it. A folder that turns out to be read-only is not `writable` (IC18)."""
         writing = writing and self.changes
@@ -264,7 +288,8 @@ class GuardedClient:
         return [(resource.decode("ascii"), int(used), int(most)) for resource, used, most in found]
 
     def noop(self) -> None:
-        """NOOP: the server looks at what other clients did."""
+        """NOOP: the server looks at what other clients did. What is asked next must wait for its end: Dovecot answers commands that come
+        together before it looks."""
         with self._asking():
             self._library.noop()
 
@@ -301,15 +326,48 @@ class GuardedClient:
         Each answer is parsed by itself (IC5) and by its own UID: an unsolicited FETCH without one is dropped (IC3, IC4).
         """
         asked = uid_set(uids)
-        with self._asking():
-            answer = self._wire.uid("FETCH", asked, f"({items})")
-            self._library._checkok("fetch", *answer)
-        found: dict[int, Fetched] = {}
+        begun = bool(self._begun) and self._begun[0][1:] == (asked, items)
+        if not begun:
+            self._early.clear()
+        with self._asking(go_on=begun):
+            try:
+                answer = (
+                    self._wire.ended("UID", self._begun.popleft()[0])
+                    if begun
+                    else self._wire.uid("FETCH", asked, f"({items})")
+                )
+                self._library._checkok("fetch", *answer)
+            except imaplib.IMAP4.error:  # with it may have come answers to what was begun after it
+                self._begun = deque((tag, "", "") for tag, _, _ in self._begun)
+                raise
         for parts in answers(answer[1]):
             with suppress(*_LIBRARY_ERRORS):
                 if one := fetched(parts):
-                    found[one.uid] = together(found[one.uid], one) if one.uid in found else one
-        return {uid: found[uid] for uid in uids if uid in found}
+                    early = self._early.get(one.uid)
+                    self._early[one.uid] = together(early, one) if early else one
+        found = {uid: self._early.pop(uid) for uid in uids if uid in self._early}
+        if not self._begun:
+            self._early.clear()
+        return found
+
+    def begin_fetch(self, uids: Sequence[int], items: str) -> None:
+        """Send what `fetch` will be asked next, so that server and network are at work meanwhile; the answer is read by `fetch`. Several
+        may be under way, of different messages, to be fetched in the same order: any other command lets them go unread. UIDs mean the
+        same whatever comes between (P4)."""
+        asked = uid_set(uids)
+        with self._asking(go_on=True):
+            self._begun.append((self._wire.begin("UID", "FETCH", asked, f"({items})"), asked, items))
+
+    def _let_go(self) -> None:
+        """Read what was begun and nobody wants any more; what the server says to it is nobody's business."""
+        while self._begun:
+            try:
+                self._wire.ended("UID", self._begun.popleft()[0])
+            except imaplib.IMAP4.abort:
+                raise
+            except imaplib.IMAP4.error:  # a BAD
+                pass
+            self._wire.untagged_responses.clear()
 
     def create(self, raw: str) -> None:
         """CREATE."""
@@ -377,7 +435,7 @@ class GuardedClient:
     def logout(self) -> None:
         """LOGOUT, never CLOSE, which would expunge (D2). Never raises."""
         self._wire.silence = 5.0
-        with suppress(FiltersError), self._asking():
+        with suppress(FiltersError), self._asking(go_on=True):
             self._library.logout()
         self._shut()
 
@@ -387,15 +445,18 @@ class GuardedClient:
             self._wire.shutdown()
 
     @contextmanager
-    def _asking(self) -> Iterator[None]:
-        """One command: no old answers lie about (IC15), and what is raised is ours."""
+    def _asking(self, *, go_on: bool = False) -> Iterator[None]:
+        """One command: no old answers lie about (IC15), and what is raised is ours. `go_on`: what was begun stays under way."""
         if self.dead:
             raise BrokenOffError(f"The connection to {self.host} is lost.")
         self._wire.untagged_responses.clear()
         try:
+            if not go_on:
+                self._let_go()
             yield
         except (RefusedError, UnicodeEncodeError) as error:  # nothing was sent
-            self._wire.tagged_commands.clear()
+            for tag in self._unanswered():
+                del self._wire.tagged_commands[tag]
             if isinstance(error, RefusedError):
                 raise
             raise RefusedError("A command with characters beyond ASCII was not sent.") from None
@@ -407,9 +468,13 @@ class GuardedClient:
             if says and self._tells(f"{error} {self._wire.untagged_responses.get('BYE')}"):
                 ours.args = (f"{before}{_UNSAID}.",)
             # a command without its tagged reply: nobody knows what the next line belongs to
-            if self._wire.tagged_commands or isinstance(error, ServerError | imaplib.IMAP4.abort | OSError):
+            if self._unanswered() or isinstance(error, ServerError | imaplib.IMAP4.abort | OSError):
                 self._shut()
             raise ours from None
+
+    def _unanswered(self) -> set[bytes]:
+        """Tags of commands that nobody waits for, and that have no reply."""
+        return self._wire.tagged_commands.keys() - {tag for tag, _, _ in self._begun}
 
     def _ours(self, error: Exception) -> FiltersError:
         if isinstance(error, TimeoutError):
@@ -537,6 +602,7 @@ def _told_at_login(answer: Sequence[Any], untagged: Sequence[Any]) -> frozenset[
     return frozenset(told.decode("ascii", "replace").upper().split()) if isinstance(told, bytes) else frozenset()
 
 
+_NUMBERS = re.compile(rb"(UIDVALIDITY|UIDNEXT) (\d{1,10})(?=[ )])", re.IGNORECASE)
 _LIMIT = re.compile(rb"([A-Z0-9-]{1,40}) (\d{1,18}) (\d{1,18})", re.IGNORECASE)
 _FOREIGN_AUTHORITY = "Check the host name; for a server of your own give its certificate authority with --ca-file."
 #: What to do, by OpenSSL's verify codes: not yet valid, expired, another name, another address.

@@ -6,7 +6,8 @@ the error goes to `moving`, which looks first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar, cast
 
@@ -49,6 +50,8 @@ class Session:
         self.client = connect()
         self._before = 0
         self.home, self.validity = "", 0
+        #: No connection broke so far: a server that is at odds with commands sent ahead is not sent any more of them.
+        self._steady = True
         #: Courier: EXAMINE numbers new mail without keeping the numbers, and STATUS counts new mail that has none yet (see `bound`).
         self.fickle = False
 
@@ -126,6 +129,12 @@ class Session:
         except SilentError as error:  # nobody is to ask a silent server for less
             raise ServerError(str(error)) from None
 
+    def begin_fetch(self, raw: str, uids: Sequence[int], items: str) -> None:
+        """Have the server begin with a FETCH that is asked for soon, while all goes well: not after anything went wrong."""
+        if self._steady and self._current and self._current.raw == raw and not self.client.dead:
+            with suppress(TransientError):  # seen, and counted, by who asks
+                self.client.begin_fetch(uids, items)
+
     def change(self, raw: str, command: Callable[[GuardedClient], Answer]) -> Answer:
         """Change something in folder `raw`, or in none (""). Never repeated: after a TransientError the outcome is unknown."""
         if raw:
@@ -146,6 +155,7 @@ class Session:
         try:
             answer = action()
         except TransientError as error:
+            self._steady = False
             self._owed = self._pause(error)
             self.failed(error)
             raise
