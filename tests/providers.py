@@ -77,7 +77,8 @@ class Provider:
         session = _Session(self)
         return {
             "": session.answer,
-            "AUTHENTICATE": b"+ \r\n",
+            # with SASL-IR the answer to the question stands in the command
+            "AUTHENTICATE": lambda command: session.log_in(command) if command.count(" ") > 1 else b"+ \r\n",
             "SASL": session.log_in,
             "LOGIN": session.log_in,
             **dict.fromkeys(
