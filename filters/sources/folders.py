@@ -31,6 +31,7 @@ class Folders:
         self._tells = "SPECIAL-USE" in session.client.capabilities
         self._labels = has_labels(session.client.capabilities)
         self._raws: dict[str, str] = {}
+        self._numbered: dict[str, Target] = {}
 
     @property
     def _prefix(self) -> str:
@@ -110,16 +111,25 @@ class Folders:
         return f"called {name}" if top else ""
 
     def numbered(self, folder: str) -> Target | None:
-        """How a folder is numbered now; None when there is none, or it has no numbers."""
-        raw = self.raw_of(folder)
-        if not raw:
-            return None
-        try:
-            validity, uidnext = self._session.ask("", partial(GuardedClient.status, raw=raw))
-        except RejectedError:
+        """How a folder is numbered now; None when there is none, or it has no numbers. The name as it is mostly is the server's: then one
+        question is enough."""
+        for raw in self._known_or_guessed(folder):
+            with suppress(RejectedError):
+                validity, uidnext = self._session.ask("", partial(GuardedClient.status, raw=raw))
+                if not (validity and uidnext):
+                    return None
+                found = Target(decoded(raw), validity, self._session.bound(raw, uidnext))
+                self._raws[folder] = self._raws[found.folder] = raw
+                self._numbered[raw] = found
+                return found
             self.forget(folder)
-            return None
-        return Target(decoded(raw), validity, self._session.bound(raw, uidnext)) if validity and uidnext else None
+        return None
+
+    def _known_or_guessed(self, folder: str) -> Iterator[str]:
+        if folder not in self._raws:
+            yield encoded(folder)
+        if raw := self.raw_of(folder):
+            yield raw
 
     def lacks_out(self, folder: Folder) -> str:
         """Rights that are missing to move mail out of a folder, as letters of RFC 4314."""
@@ -145,6 +155,8 @@ class Folders:
                 raise TargetError(
                     f"This login may not put mail into {shown} (it lacks the rights {lacking}). Choose another folder."
                 )
+            if not numbers and (known := self._numbered.pop(found.raw, None)):
+                return known  # of a moment ago, which is before the first move as well
             validity, uidnext = numbers or self._session.ask("", partial(GuardedClient.status, raw=found.raw))
             uidnext = self._session.bound(found.raw, uidnext) if uidnext else 0
         except RejectedError as error:
