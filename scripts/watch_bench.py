@@ -2,7 +2,7 @@
 open files on the way; then a real Dovecot that is stopped and started 20 times under `unpitch watch`, with mail before, in and after each
 outage: none may be lost, and none missed. Ends with 1 when anything grew, was lost or was missed.
 
-Usage: scripts/bench watch, or: PYTHONPATH=.:tests python scripts/watch_bench.py [--turns 4000] [--restarts 20]
+Usage: scripts/bench_imap watch, or: PYTHONPATH=.:tests python scripts/watch_bench.py [--turns 4000] [--restarts 20]
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from filters import monitoring, senders
 from filters.cli import fleet
-from filters.cli.nightly import clean_location
+from filters.cli.nightly import SHUT_OUT, clean_location
 from filters.cli.options import (
     Access,
     CaFile,
@@ -164,11 +164,11 @@ def clean(
         code = LimitError.exit_code if stopped else _code(all_done)
     else:
         locations = _locations(way_in, sources or [], all_accounts)
-        all_done = []
+        all_done, refused = [], set[str]()
         for location in locations:
             shown = Console(file=io.StringIO(), highlight=False, emoji=False, markup=False) if quiet else out
             ask = None if yes else typer.confirm
-            done = clean_location(shown, way_in, location, journal_path(), dry_run=dry_run, full=full, ask=ask)
+            done = clean_location(shown, way_in, location, journal_path(), refused, dry_run=dry_run, full=full, ask=ask)
             all_done.append(done)
             text = shown.file.getvalue() if isinstance(shown.file, io.StringIO) else ""
             _tell(out, [done], text, verbose=verbose)
@@ -195,8 +195,8 @@ def _tell(out: Console, all_done: Sequence[Done], text: str, *, verbose: bool) -
     if any(done.moved or done.left or done.unsettled or done.error for done in all_done):
         print(text, end="")
     for done in all_done:
-        if done.error:
-            warn(done.error)
+        if done.error and done.error != SHUT_OUT:
+            warn(done.error if done.account in done.error else f"{done.account}: {done.error}")
         if verbose:
             say(out, _cost(done), "dim")
 

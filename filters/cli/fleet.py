@@ -140,10 +140,10 @@ def answer(job: str) -> str:
         Access(None, Preferences(), said),
         Console(file=out, highlight=False, emoji=False, markup=False, width=120),
     )
-    done = [
-        nightly.clean_location(shown, way_in, location, journal, dry_run=asked["dry_run"], full=asked["full"], ask=None)
-        for location in account.locations()
-    ]
+    done, refused = list[Done](), set[str]()
+    for location in account.locations():
+        how = {"dry_run": asked["dry_run"], "full": asked["full"]}
+        done.append(nightly.clean_location(shown, way_in, location, journal, refused, **how, ask=None))
     return json.dumps({"done": [asdict(one) for one in done], "text": out.getvalue(), "usual": usual})
 
 
