@@ -22,8 +22,8 @@ import mails
 from dovecot import PASSWORD, Dovecot
 from rich.console import Console
 
-from filters.cli import cleaning
-from filters.cli.options import Access
+from filters.cli import nightly
+from filters.cli.options import Access, journal_path
 from filters.config import Account, Config
 from filters.preferences import Preferences
 
@@ -116,7 +116,10 @@ def main() -> None:
             account = Account("home", location, ("INBOX",), Preferences(trust_authserv=(mails.TRUSTED,)))
             way_in = Access(lambda _: PASSWORD, Preferences(), Config(Path(), (account,)))
             (place,) = way_in.locations(["home"])
-            done = cleaning._one(Console(quiet=True), way_in, place, dry_run=False, full=False, ask=None)
+            out = Console(quiet=True)
+            done = nightly.clean_location(
+                out, way_in, place, journal_path(), set(), dry_run=False, full=False, ask=None
+            )
             return f"{done.messages:,} looked at, {done.moved} moved {done.error}"
 
         proxy.measured("unpitch, first run", night)
