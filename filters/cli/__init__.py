@@ -18,6 +18,7 @@ from filters.cli import (
     accounts,
     cleaning,
     configuration,
+    granting,
     initial,
     learning,
     mailbox,
@@ -49,6 +50,7 @@ app = typer.Typer(
 # in the order in which a person meets them
 initial.add_to(app)
 accounts.add_to(app)
+granting.add_to(app)
 configuration.add_to(app)
 mailbox.add_to(app)
 cleaning.add_to(app)

@@ -20,6 +20,7 @@ from filters.cli.options import (
     Access,
     CaFile,
     Keyring,
+    OAuthTokens,
     PasswordCommand,
     PasswordFile,
     TokenCommand,
@@ -61,6 +62,7 @@ def init(
     trust: Trust = None,
     password_command: PasswordCommand = "",
     oauth_token_command: TokenCommand = "",
+    oauth_tokens: OAuthTokens = "",
     password_file: PasswordFile = None,
     keyring: Keyring = False,
     ca_file: CaFile = None,
@@ -74,6 +76,7 @@ def init(
         ca_file,
         trust=trust,
         oauth_token_command=oauth_token_command,
+        oauth_tokens=oauth_tokens,
         password_file=password_file,
         keyring=keyring,
     )
