@@ -112,6 +112,19 @@ def test_leave_is_given_once_and_every_run_asks_for_one_token(
         assert secret not in said + written
 
 
+def test_init_has_leave_given_and_needs_no_question_for_it(
+    provider: IdentityProvider, server: Dovecot, environment: dict[str, str], tmp_path: Path
+) -> None:
+    user, tokens = server.new_user(), tmp_path / "tokens"
+    words = [*leave(provider, server, user, "google"), "--oauth-tokens", str(tokens), "--yes", "--name", "work"]
+    done = unpitch("init", *words, state=tmp_path / "state", **environment)
+    assert done.returncode == 0, done.stderr
+    assert "0 messages looked at" in done.stdout
+    made = (tmp_path / "state" / "config.toml").read_text()
+    assert f'oauth_tokens = "{tokens}"' in made
+    assert not any(secret in made + done.stdout + done.stderr for secret in (*provider.given, SECRET))
+
+
 def configured(state: Path, server: Dovecot, user: str) -> None:
     """An account "work" with its tokens in the keyring."""
     state.mkdir(exist_ok=True)

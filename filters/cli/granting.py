@@ -23,6 +23,14 @@ from filters.report import say
 from filters.safe_text import safe_text
 from filters.sources.location import parse_url
 
+ProviderName = Annotated[
+    str,
+    typer.Option(
+        "--provider",
+        metavar="google|microsoft",
+        help="Whose OAuth2 it is. Default: the one that the mail server belongs to.",
+    ),
+]
 ClientId = Annotated[
     str,
     typer.Option(
@@ -60,12 +68,7 @@ def add_to(app: typer.Typer) -> None:
 
 def login(
     account: AccountName,
-    provider: Annotated[
-        str,
-        typer.Option(
-            "--provider", metavar="google|microsoft", help="Default: the one that the mail server belongs to."
-        ),
-    ] = "",
+    provider: ProviderName = "",
     client_id: ClientId = "",
     client_secret_file: ClientSecretFile = None,
     server: Server = "",
