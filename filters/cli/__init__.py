@@ -16,12 +16,12 @@ import typer
 from filters import __version__
 from filters.cli import (
     accounts,
+    auditing,
     cleaning,
     configuration,
     granting,
     initial,
     learning,
-    mailbox,
     reviewing,
     scheduling,
     tell,
@@ -52,7 +52,7 @@ initial.add_to(app)
 accounts.add_to(app)
 granting.add_to(app)
 configuration.add_to(app)
-mailbox.add_to(app)
+auditing.add_to(app)
 cleaning.add_to(app)
 scheduling.add_to(app)
 undoing.add_to(app)
