@@ -60,6 +60,10 @@ class Account:
             return [str(Path(self.location, f".{folder}")) if folder else self.location for folder in self.folders]
         return [f"{self.id}/{quote(folder)}" for folder in self.folders]
 
+    def folder_of(self, location: str) -> str:
+        """Which of its folders a location of `locations` is; "" for any other location."""
+        return dict(zip(self.locations(), self.folders, strict=True)).get(location, "")
+
 
 @dataclass(frozen=True, slots=True)
 class Config:

@@ -3,7 +3,8 @@
 Only a person's moves count. Mail counts as taken out when a finished move of ours put it into a target folder, it is not there any
 more, and it lies in the inbox or in the folder that it came from; trash, junk and archives say nothing. It counts as put in when
 an earlier run saw it in its folder and left it there, and it is in a target folder now and there no more; so what a rule of the
-server's files there says nothing. Mail that lies in both says nothing, and neither does mail marked as deleted, nor mail of which a
+server's files there says nothing. Mail that lies in both says nothing (but where folders are labels, whoever put the inbox's label back
+has taken the mail back, and it is not moved again), and neither does mail marked as deleted, nor mail of which a
 move or an undo is not finished, failed half-way, or was taken back by us.
 """
 
@@ -140,7 +141,7 @@ class _Look:
             corrections=tuple(filter(None, back)),
             both=frozenset(there),
             twice=tuple(filter(None, twice)),
-            put_back=frozenset(out),
+            put_back=frozenset(places if self.source.method == "label" else out),
             marks=(inbox,) if inbox else (),
         )
 

@@ -92,7 +92,7 @@ def account(location: str, look: Callable[[], Description], trusted: Sequence[Au
         about = "TLS" if "certificate" in str(error) else "login"
         return [Line(about, "failure", *_halves(str(error)))]
     except FiltersError as error:
-        about = {68: "name", 69: "connection", 66: "folder", 77: "login"}.get(error.exit_code, "server")
+        about = {68: "name", 69: "connection", 66: "folder"}.get(error.exit_code, "server")
         return [Line(about, "failure", *_halves(str(error)))]
     return [
         Line("connection", "ok", location),

@@ -73,6 +73,22 @@ def nights(dovecot: Dovecot, user: str, tmp_path: Path, monkeypatch: pytest.Monk
     return Nights(dovecot, user)
 
 
+def test_a_flag_that_is_taken_off_is_noticed_and_until_then_costs_a_look_at_the_flags(nights: Nights) -> None:
+    nights.deliver(*map(mails.friend, range(3)))
+    nights.deliver(mails.mail(number=40), flags="FS")
+    assert nights.night().moved == 0
+    second = nights.night()
+    assert (second.moved, second.received < 2_500) == (0, True)
+    assert [one for one in nights.said() if "UID FETCH" in one] == [
+        one for one in nights.said() if "UID FETCH 4 (UID FLAGS" in one
+    ]
+    (path,) = (nights.server.maildir(nights.user) / "cur").glob("*:2,FS")
+    path.rename(path.with_name(path.name.replace(":2,FS", ":2,S")))
+    third = nights.night()
+    assert (third.moved, third.messages) == (1, 1)
+    assert nights.night().messages == 0
+
+
 def test_a_night_without_new_mail_costs_a_handful_of_round_trips(nights: Nights) -> None:
     nights.deliver(*map(mails.friend, range(30)), mails.mail(number=40))
     first = nights.night()

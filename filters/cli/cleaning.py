@@ -40,11 +40,14 @@ from filters.cli.options import (
     journal_path,
     warn,
 )
-from filters.errors import FiltersError, LimitError, UsageError
+from filters.errors import FiltersError, LimitError, LoginError, UsageError
 from filters.limits import MAX_MOVES
 from filters.monitoring import Done
 from filters.report import Audit, opt_out_text, say
 from filters.sources import Source
+
+#: Of the other folders of an account whose login was refused.
+_SHUT_OUT = "It was not tried, because the login to the account was refused."
 
 
 def add_to(app: typer.Typer) -> None:
@@ -136,14 +139,23 @@ def clean(
     started, out = datetime.now(UTC), console()
     locations = _locations(way_in, sources or [], all_accounts)
     all_done: list[Done] = []
+    shut_out: set[str] = set()
     for location in locations:
+        account = way_in.account(location)
+        if account and account.name in shut_out:  # a password that was refused is not tried again: accounts get locked
+            all_done.append(
+                Done(account.name, account.folder_of(location), error=_SHUT_OUT, exit_code=LoginError.exit_code)
+            )
+            continue
         shown = Console(file=io.StringIO(), highlight=False, emoji=False, markup=False) if quiet else out
         done = _one(shown, way_in, location, dry_run=dry_run, full=full, ask=None if yes else typer.confirm)
         all_done.append(done)
         if quiet and isinstance(shown.file, io.StringIO) and (done.moved or done.left or done.unsettled or done.error):
             print(shown.file.getvalue(), end="")
         if done.error:
-            warn(done.error)
+            warn(f"{account.name}: {done.error}" if account else done.error)
+        if account and done.exit_code == LoginError.exit_code:
+            shut_out.add(account.name)
         if verbose:
             say(out, _cost(done), "dim")
     failed = [done.exit_code for done in all_done if done.exit_code not in (0, LimitError.exit_code)]
@@ -178,7 +190,7 @@ def _one(
 ) -> Done:
     """One source from opening to closing; what goes wrong is in the answer."""
     account, start = way_in.account(location), time.monotonic()
-    done = Done(account.name if account else location)
+    done = Done(account.name, account.folder_of(location)) if account else Done(location)
     try:
         with closing(way_in.open(location, changes=not dry_run)) as source:
             terms = way_in.terms(location, source)

@@ -69,11 +69,14 @@ def hold_back(found: Audit, noticed: Noticed) -> None:
 
 
 def gather(source: Source, how: Setup, wanted: Policy, barred: Mapping[str, str], found: Audit) -> Audit:
-    """Sweep one source into `found`, with a line on the terminal that says how far it is."""
+    """Sweep one source into `found`, with a line on the terminal that says how far it is. A message that was found in another folder of
+    the account is not counted again, where the server says which is the same."""
+    before = {(one.source, one.candidate.identity) for one in found.findings if one.candidate.is_known_to_server}
     found.sources.append(place_name(source))
     with progress() as line:
         for finding in sweep(source, how, wanted, barred, found.tally, _teller(line, source, found)):
-            found.findings.append(finding)
+            if (finding.source, finding.candidate.identity) not in before:
+                found.findings.append(finding)
     return found
 
 

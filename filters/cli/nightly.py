@@ -48,7 +48,7 @@ def clean_one(
     if not source.can_move:
         raise RefusedError(source.why_not)
     done, now = done or Done(source.account), datetime.now(UTC)
-    done.folder = source.folder
+    done.folder = done.folder or source.folder
     with journal_to_change(journal_file) as journal, journal.run(source.account, "clean", now) as run:
         done.run = run
         done.unsettled = _settled(out, moving.reconcile(source, journal))
@@ -112,7 +112,7 @@ def _counted(source: Source, journal: Journal, terms: Terms, now: datetime, done
     extent = source.extent
     if terms.judged_by:
         extent.begin = journal.mark(source.account, source.folder, terms.judged_by)
-    extent.budget = terms.bytes_per_run
+    extent.spared, extent.budget = frozenset(moving.BUSY), terms.bytes_per_run
     if terms.bytes_per_day:
         today = terms.bytes_per_day - journal.traffic(source.account, now - timedelta(days=1))
         if today <= 0:
@@ -135,8 +135,8 @@ def _used_up(terms: Terms) -> str:
 
 
 def _remember(source: Source, terms: Terms, journal: Journal, found: Audit, outcome: moving.Outcome) -> None:
-    """Note how far the folder was looked through. Once more is looked at what could not be read, is too young, or was to be moved and
-    was not, whoever stopped it: nothing that nobody judged, and nothing that waits, is ever passed over."""
+    """Note how far the folder was looked through. Once more is looked at what could not be read, is too young, is flagged or
+    the like, or was to be moved and was not, whoever stopped it: nothing that nobody judged, and nothing that waits, is ever passed over."""
     end = source.extent.end
     if not (terms.judged_by and end):
         return
@@ -237,7 +237,8 @@ def _more(left: int, limits: Limits) -> str:
 
 def _moved(out: Console, outcome: moving.Outcome, to: str, run: str) -> None:
     back = f" Take them back with: unpitch undo --run {run}" if outcome.moved else ""
-    say(out, f"{len(outcome.moved)} moved to {to}.{back}", "bold green")
+    folders = ", ".join(sorted({row.folder for row in outcome.moved})) or to
+    say(out, f"{len(outcome.moved)} moved to {folders}.{back}", "bold green")
     for one in outcome.left:
         say(out, f"  left alone: {one.message_id or one.place.key}: {one.reason}")
 

@@ -9,11 +9,13 @@ from functools import partial
 from filters.errors import TargetError
 from filters.safe_text import safe_text
 from filters.sources import Target
+from filters.sources.gmail import has_labels, is_own, unfit
 from filters.sources.guarded import ALL_RIGHTS, Folder, GuardedClient, RejectedError
 from filters.sources.location import USUAL_SPECIAL, decoded, encoded
 from filters.sources.session import Session
 
-_SPECIAL = frozenset({"\\all", "\\drafts", "\\junk", "\\sent", "\\trash"})
+#: RFC 6154 and RFC 8457. Flagged and important mail lies elsewhere as well: such folders are views.
+_SPECIAL = frozenset({"\\all", "\\drafts", "\\flagged", "\\important", "\\junk", "\\sent", "\\trash"})
 _ABSENT = frozenset({"\\noselect", "\\nonexistent"})
 #: Rights to move mail out of a folder, and into one (RFC 4314): mark as deleted and expunge; insert, and set flags.
 _OUT, _INTO = "te", "iws"
@@ -27,6 +29,7 @@ class Folders:
         self._named: tuple[str, str] | None = None
         self._told = "NAMESPACE" in session.client.capabilities
         self._tells = "SPECIAL-USE" in session.client.capabilities
+        self._labels = has_labels(session.client.capabilities)
         self._raws: dict[str, str] = {}
 
     @property
@@ -99,6 +102,8 @@ class Folders:
         """What makes a folder special, such as "\\\\Junk"; "" for any other."""
         told = ", ".join(f"\\{flag[1:].capitalize()}" for flag in sorted(folder.flags & _SPECIAL))
         name = folder.raw.rpartition(folder.delimiter)[2] if folder.delimiter else folder.raw
+        if self._labels and not told and is_own(folder.raw):
+            return f"Gmail's own {name}"
         if told or self._tells or name.lower() not in USUAL_SPECIAL:
             return told
         top = folder.raw in (name, f"INBOX{folder.delimiter}{name}", f"{self._prefix}{name}")
@@ -125,6 +130,8 @@ class Folders:
         folder, shown = folder.strip("/"), safe_text(folder)
         if not folder:
             raise TargetError("The folder to move to has no name. Give one, such as News/Ads.")
+        if self._labels and (why := unfit(folder)):
+            raise TargetError(f"The folder {shown} cannot be used: {why}. Choose another name.")
         try:
             found = self.find(folder) or self._created(folder)
             if found.raw == home:

@@ -41,7 +41,7 @@ from filters.sources.answers import (
     together,
     uid_set,
 )
-from filters.sources.refusals import UNSAID, advice_on, connecting, helping, login_refused, says
+from filters.sources.refusals import UNSAID, connecting, login_refused, meaning, says, sentence, wait_named
 from filters.sources.wire import CHANGING, READING, SILENCE_SECONDS, BrokenOffError, SilentError, Wire
 
 #: A header value that may be searched for (T1): a hostile one cannot leave its quotes.
@@ -118,6 +118,7 @@ class GuardedClient:
     ) -> None:
         logging.getLogger("imapclient").setLevel(logging.CRITICAL + 1)  # it logs mail and passwords (M3)
         self.host, self.changes, self.dead = host, changes, False
+        self._inside = False
         self.capabilities: frozenset[str] = frozenset()
         self._tells = telling("")
         context = _tls_context(ca_file) if tls else None
@@ -146,12 +147,12 @@ class GuardedClient:
         offered = {one.upper() for one in self._wire.capabilities}
         plain = "AUTH=PLAIN" in offered
         if not (plain or oauth) and "LOGINDISABLED" in offered:
-            raise LoginError(f"{self.host} takes no passwords (LOGINDISABLED). {helping('oauth')}")
+            raise LoginError(f"{self.host} takes no passwords (LOGINDISABLED). {sentence('oauth')}")
         if oauth:
             return self._log_in_by_token(user, password, offered)
         if not plain and not re.fullmatch("[ -~]*", user + password):
             raise LoginError(
-                f"{self.host} takes only printable ASCII in user name and password. {helping('app password')}"
+                f"{self.host} takes only printable ASCII in user name and password. {sentence('app_password')}"
             )
         answer: list[Any]
         with self._asking():
@@ -228,7 +229,7 @@ class GuardedClient:
                 writing = False
                 found = self._library.select_folder(_name(raw), readonly=True)
         validity, uidnext = number(found.get(b"UIDVALIDITY")), number(found.get(b"UIDNEXT"))
-        told = bool(uidnext)
+        told, self._inside = bool(uidnext), True
         if not told:
             uidnext = self.status(raw)[1]
         kept = found.get(b"PERMANENTFLAGS")  # not told means all (RFC 3501, 6.3.1)
@@ -368,8 +369,10 @@ class GuardedClient:
         untagged = self._wire.untagged_responses
         alerts = [alert.decode("utf-8", "replace") for alert in self._wire.alerts]
         self._wire.alerts.clear()
+        codes = {*untagged, *(["THROTTLED"] if self._wire.slowed else [])}
+        self._wire.slowed = False
         return [f"{self.host}{UNSAID if self._tells(alert) else says(alert)}" for alert in alerts] + [
-            f"{self.host} {text}" for code, text in _WARNINGS if code in untagged
+            f"{self.host} {text}" for code, text in _WARNINGS if code in codes
         ]
 
     def logout(self) -> None:
@@ -400,7 +403,7 @@ class GuardedClient:
         except LoginError:
             raise
         except (ServerError, *_LIBRARY_ERRORS) as error:
-            ours = error if isinstance(error, ServerError) else self._ours(error)
+            ours: FiltersError = error if isinstance(error, ServerError) else self._ours(error)
             before, theirs, _ = str(ours).partition(" (server says: ")
             if theirs and self._tells(f"{error} {self._wire.untagged_responses.get('BYE')}"):
                 ours.args = (f"{before}{UNSAID}.",)
@@ -409,11 +412,14 @@ class GuardedClient:
                 self._shut()
             raise ours from None
 
-    def _ours(self, error: Exception) -> ServerError:
+    def _ours(self, error: Exception) -> FiltersError:
         if isinstance(error, TimeoutError):
             return SilentError(f"{self.host} did not answer in time. Try again later.")
         if isinstance(error, OSError | imaplib.IMAP4.abort):
             bye = self._wire.untagged_responses.get("BYE", [b""])[-1]
+            known = meaning(bye.decode("utf-8", "replace") if isinstance(bye, bytes) else "")
+            if known and known.means == "traffic":
+                return ServerError(f"{self.host} broke off the connection{says(bye)}. {known.advice}", 75)
             return BrokenOffError(f"{self.host} broke off the connection{says(bye)}. Try again later.")
         reply = _REPLY.match(str(error)) if type(error) is imaplib.IMAP4.error else None
         if not reply:
@@ -422,15 +428,19 @@ class GuardedClient:
         match = re.match(r"\[([A-Z-]+)", text)
         return self._rejection(text, match[1] if match else "", reply["no"] is None)
 
-    def _rejection(self, text: str, code: str, bad: bool) -> ServerError:
-        """What a NO or BAD means (imap.md 2.4)."""
+    def _rejection(self, text: str, code: str, bad: bool) -> FiltersError:
+        """What a NO or BAD means (imap.md 2.4, and refusals.toml)."""
         shown = f"{self.host} refused{says(text)}."
-        if advice := advice_on(text, after_login=True):
-            self._shut()
-            return ServerError(f"{shown} {advice}", LoginError.exit_code)
-        wait = _BACKOFF.search(text)
+        wait, known = wait_named(text), meaning(text)
         if wait or code in _BUSY:
-            return BusyServerError(shown, code, bad, int(wait[1]) / 1000 if wait else 0.0)
+            return BusyServerError(shown, code, bad, wait)
+        if known and known.means == "traffic":
+            return ServerError(f"{shown} {known.advice}", 75)
+        if known and known.late:
+            self._shut()
+            if self._inside:  # what worked a moment ago may work again
+                return BrokenOffError(f"{self.host} let go of the mailbox{says(text)}. Try again later.")
+            return LoginError(f"{shown} {known.advice}")
         if code in ("EXPIRED", "AUTHENTICATIONFAILED"):
             self._shut()
             return BrokenOffError(f"{self.host} ended the login{says(text)}.")
@@ -450,8 +460,6 @@ _REPLY = re.compile(r"(?s)\S+ failed: (?P<no>.*)|\S+ command error: BAD \[b['\"]
 
 #: A refusal for now only, so that looking again and going on may help.
 _BUSY = frozenset({"EXPUNGEISSUED", "INUSE", "SERVERBUG", "UNAVAILABLE"})
-#: Exchange names a wait in a BAD (N4).
-_BACKOFF = re.compile(r"(?i)throttled.{0,80}?backoff time: (\d{1,9}) milliseconds")
 #: Codes of an OK that is a success and a warning.
 _WARNINGS = (
     ("THROTTLED", "slows us down: too much was asked for. What is left to do takes longer."),

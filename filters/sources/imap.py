@@ -29,6 +29,7 @@ from filters.sources.answers import Fetched
 from filters.sources.changing import Changer, batches, uids_of
 from filters.sources.files import message_id_of
 from filters.sources.folders import Folders
+from filters.sources.gmail import has_labels
 from filters.sources.guarded import SEARCHABLE, Folder, GuardedClient, Opened, RejectedError
 from filters.sources.location import ImapLocation, parse_url
 from filters.sources.patience import Patience
@@ -132,11 +133,11 @@ class ImapSource:
         self._batch = min(
             [_BATCH, *(int(one[13:]) for one in capabilities if re.fullmatch(r"MESSAGELIMIT=[1-9]\d{0,8}", one))]
         )
-        self._ids = " EMAILID" if "OBJECTID" in capabilities else " X-GM-MSGID" if "X-GM-EXT-1" in capabilities else ""
+        self._ids = " EMAILID" if "OBJECTID" in capabilities else " X-GM-MSGID" if has_labels(capabilities) else ""
         self.why_not = self._hindrance(found, opened, changes)
         self.can_move = not self.why_not
         self._changer = Changer(session, self.folder_list, self.account, self._batch)
-        self.method = "move" if "MOVE" in capabilities else "copy"
+        self.method = "label" if has_labels(capabilities) else "move" if "MOVE" in capabilities else "copy"
         self.copier: Copier | None = self._changer if self.can_move and "UIDPLUS" in capabilities else None
 
     def _hindrance(self, found: Folder, opened: Opened, changes: bool) -> str:
@@ -152,8 +153,13 @@ class ImapSource:
 
     def _unable(self, found: Folder, opened: Opened) -> str:
         """Why nobody could move anything out of the folder safely."""
-        folder = safe_text(self.folder)
-        if not {"MOVE", "UIDPLUS"} & self.session.client.capabilities:
+        folder, capabilities = safe_text(self.folder), self.session.client.capabilities
+        if has_labels(capabilities) and "MOVE" not in capabilities:
+            return (
+                f"Folders of {self.host} are labels, and it has no MOVE (RFC 6851). What else takes a label off may delete the mail "
+                "there. Nothing was moved; you can still audit."
+            )
+        if not {"MOVE", "UIDPLUS"} & capabilities:
             return (
                 f"{self.host} has neither MOVE (RFC 6851) nor UIDPLUS (RFC 4315). Without one of them a move can remove mail that "
                 "somebody else marked as deleted, or leave mail twice. Nothing was moved; you can still audit."
@@ -191,23 +197,25 @@ class ImapSource:
         is for the next scan. `extent` says afterwards how far it came."""
         fields = " ".join(name.upper() for name in wanted.fields)
         items = f"UID RFC822.SIZE BODY.PEEK[HEADER.FIELDS ({fields})]<0.4096>"
-        extent = self.extent
+        extent, waiting = self.extent, list[int]()
         extent.end, extent.stopped = None, False
         opened, begin = self._begin()
         extent.count = opened.exists
         for uids in self._windows(opened, begin):
             for batch in batches(uids, self._batch):
-                candidates, passed = self._candidates(batch, items, wanted.test)
+                again = set(batch).intersection(begin.again) if begin else set()
+                asked = items.replace("UID", "UID FLAGS", 1) if again else items  # a shape that takes longer to read
+                candidates, passed = self._candidates(batch, asked, wanted.test, again, waiting)
                 for chunk in _chunks(candidates):
                     if extent.budget and self.session.received >= extent.budget:
                         uid = chunk[0][0]
-                        extent.end, extent.stopped = self._reached(uid, begin), True
+                        extent.end, extent.stopped = self._reached(uid, begin, waiting), True
                         yield Passed(sum(one < uid for one in passed))
                         return
                     yield from self._mails(chunk)
                 if passed:
                     yield Passed(len(passed))
-        extent.end = self._reached(self.session.bound(self.session.home, opened.uidnext), None)
+        extent.end = self._reached(self.session.bound(self.session.home, opened.uidnext), None, waiting)
 
     def _begin(self) -> tuple[Opened, Mark | None]:
         """The folder as it is now, and from where to look on. To pass over what is known, the state of the opening will do: what has
@@ -231,13 +239,14 @@ class ImapSource:
                 return Mark(opened.uidvalidity, found[0])
         return Mark(opened.uidvalidity, opened.uidnext)
 
-    def _reached(self, uidnext: int, begin: Mark | None) -> Mark | None:
-        """The mark of a scan that looked at all below `uidnext`; with `begin` also what that one still had to look at again."""
+    def _reached(self, uidnext: int, begin: Mark | None, waiting: Iterable[int]) -> Mark | None:
+        """The mark of a scan that looked at all below `uidnext` but what is `waiting`; with `begin` also what that one still had to look
+        at again."""
         opened = self._opened
         if not opened.uidvalidity or not opened.sticky or uidnext < 1:
             return None
-        again = tuple(uid for uid in begin.again if uid >= uidnext) if begin else ()
-        return Mark(opened.uidvalidity, max(uidnext, begin.uidnext) if begin else uidnext, again)
+        again = {*waiting, *(uid for uid in begin.again if uid >= uidnext)} if begin else set(waiting)
+        return Mark(opened.uidvalidity, max(uidnext, begin.uidnext) if begin else uidnext, tuple(sorted(again)))
 
     def _windows(self, opened: Opened, begin: Mark | None) -> Iterator[list[int]]:
         """The UIDs there are, window by window (D12). Wider ones where few are used: UIDs may go up to 4,294,967,295. What is to be
@@ -259,15 +268,19 @@ class ImapSource:
                 width = min(2 * width, _WINDOW_MAX)
 
     def _candidates(
-        self, uids: list[int], items: str, test: Callable[[bytes], bool]
+        self, uids: list[int], items: str, test: Callable[[bytes], bool], again: set[int], waiting: list[int]
     ) -> tuple[list[tuple[int, int | str]], list[int]]:
-        """(UID, size) of each wanted message, or why it cannot be read instead of the size; and the UIDs of what is not wanted."""
+        """(UID, size) of each wanted message, or why it cannot be read instead of the size; and the UIDs of what is not wanted. Of those
+        that are looked at `again`, what bears a spared flag goes to `waiting` as well."""
         heads = self._read(self.session.home, uids, items)
         found: list[tuple[int, int | str]] = []
         passed: list[int] = []
         for uid, head in heads.items():
             if isinstance(head, str):
                 found.append((uid, head))
+            elif uid in again and head.flags & self.extent.spared:
+                waiting.append(uid)
+                passed.append(uid)
             elif test(head.body or b""):
                 found.append((uid, head.size if head.size >= 0 else "the server tells no size of it"))
             else:

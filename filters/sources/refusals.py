@@ -1,4 +1,4 @@
-"""Why a server cannot be reached, is not trusted, or does not let us in; each with what to do next."""
+"""Why a server cannot be reached, is not trusted, or refuses, with what to do next; what words of servers mean is in refusals.toml."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import ssl
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -30,22 +31,48 @@ _ODD_LINE = re.compile(r"(?s)unexpected response: b['\"](.*)['\"]")
 _PORTAL = "in a network that wants a login first, as hotels have, open a web page and log in there"
 
 
+#: Exchange names a wait in a NO or BAD, without a code (N4).
+_BACKOFF = re.compile(r"(?i)throttled.{0,80}?backoff time: (\d{1,9}) milliseconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Words of a refusal; the fields are explained in refusals.toml. `advice` is a sentence."""
+
+    text: str
+    means: str
+    advice: str
+    seen: str
+    late: bool = False
+
+
 @cache
 def _data() -> dict[str, Any]:
     return tomllib.loads(files(__package__).joinpath("refusals.toml").read_text("utf-8"))
 
 
-def helping(name: str) -> str:
-    """A sentence of refusals.toml."""
-    return str(_data()["help"][name])
+def sentence(name: str) -> str:
+    """One of the sentences of refusals.toml that are told in several places."""
+    return str(_data()["sentences"][name])
 
 
-def advice_on(text: str, *, after_login: bool = False) -> str:
-    """What helps against an answer to a login whose words are known, or to a command after a login that was called good; "" for any
-    other."""
-    signs = (one for one in _data()["refusal"] if not after_login or one.get("after_login"))
-    known = next((one["help"] for one in signs if one["sign"] in text.lower()), "")
-    return helping(known) if known else ""
+@cache
+def refusals() -> tuple[Refusal, ...]:
+    """What refusals.toml says."""
+    named = _data()["sentences"]
+    return tuple(Refusal(**one | {"advice": named.get(one["advice"], one["advice"])}) for one in _data()["refusal"])
+
+
+def meaning(said: str) -> Refusal | None:
+    """The known refusal that a server's words hold; None for any others."""
+    words = said.lower()
+    return next((one for one in refusals() if one.text in words), None)
+
+
+def wait_named(said: str) -> float:
+    """Seconds that a server asks to be left alone; 0 when it names none."""
+    found = _BACKOFF.search(said)
+    return int(found[1]) / 1000 if found else 0.0
 
 
 def says(text: Any) -> str:
@@ -61,9 +88,14 @@ def login_refused(
     said = error.args[0] if error.args else ""
     text = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
     shown = UNSAID if tells(text) else says(text)
-    if _LATER.search(text):
-        return TransientError(f"{host} cannot let anybody in now{shown}. Try again later.", 69)
-    advice = advice_on(text) or (_LOG_IN_ANEW if oauth else _by_preset(host) or _microsofts(text) or _USUAL)
+    wait, known = wait_named(text), meaning(text)
+    if known and known.means == "traffic":
+        return ServerError(f"{host} lets nobody in now{shown}. {known.advice}", 75)
+    if wait or _LATER.search(text) or (known and known.means == "busy"):
+        then = known.advice if known else "Try again later."
+        return TransientError(f"{host} cannot let anybody in now{shown}. {then}", 75 if wait else 69, wait=wait)
+    usual = _LOG_IN_ANEW if oauth else _by_preset(host) or _microsofts(text) or _USUAL
+    advice = known.advice if known else usual
     return LoginError(f"{host} refused the login{shown}. {advice}")
 
 
@@ -73,7 +105,7 @@ def _by_preset(host: str) -> str:
     if not preset:
         return ""
     if preset.auth == "oauth":
-        return helping("oauth")
+        return sentence("oauth")
     wants = (
         f"{preset.name} wants an app password here, not the usual one."
         if preset.auth == "app password"
@@ -85,7 +117,7 @@ def _by_preset(host: str) -> str:
 def _microsofts(text: str) -> str:
     """Microsoft's way to refuse a password, also behind a name of one's own."""
     return (
-        f"If this is a Microsoft account: {helping('oauth')}"
+        f"If this is a Microsoft account: {sentence('oauth')}"
         if re.fullmatch(r"(?:LOGIN|AUTHENTICATE) failed\.?", text)
         else ""
     )
