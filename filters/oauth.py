@@ -19,7 +19,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from filters.credentials import from_file, in_keyring, to_keyring
 from filters.errors import FiltersError, LoginError, NotFoundError, TransientError, UsageError, WriteError
@@ -133,7 +133,7 @@ def _by_device_code(provider: Provider, client: Client, user: str, asked: Asked)
     app = _msal(client)
     flow = app.initiate_device_flow(scopes=list(provider.scopes))
     if "user_code" not in flow:
-        return flow if "error" in flow else {"error": "no code to type in"}
+        raise _RefusalError(str(flow.get("error") or "no code to type in"), str(flow.get("error_description") or ""))
     page = _shown_address(flow.get("verification_uri"))
     minutes = int(flow.get("expires_in", _PERSON_SECONDS)) // 60
     asked.tell(f"On any device, open {page} and type in the code {safe_text(str(flow['user_code']), 40)}")
@@ -148,26 +148,19 @@ def _by_loopback(provider: Provider, client: Client, user: str, asked: Asked) ->
     found = _discovered(client)
     with Listener(state) as listener:
         session = _authlib(client, redirect_uri=listener.address, scope=" ".join(provider.scopes), state=state)
-        said = dict(provider.parameters) | {"login_hint": user}
+        more = dict(provider.parameters) | {"login_hint": user}
         page, _ = session.create_authorization_url(
-            found["authorization_endpoint"], state=state, code_verifier=verifier, **said
+            found["authorization_endpoint"], state=state, code_verifier=verifier, **more
         )
         asked.tell("Open this page in a browser on this machine, and log in there:")
         asked.tell(_shown_address(page))
         asked.tell("From another machine: when its browser cannot open the last page, paste that page's address here.")
         asked.browse(page)
         answer = listener.wait(_PERSON_SECONDS, asked.tell, terminal())
-    if "error=" in answer and "code=" not in answer:
-        return _checked(
-            {"error": _parameter(answer, "error"), "error_description": _parameter(answer, "error_description")}
-        )
+    said = parse_qs(urlsplit(answer).query)
+    if "code" not in said:
+        raise _RefusalError(said["error"][0], said.get("error_description", [""])[0])
     return session.fetch_token(found["token_endpoint"], authorization_response=answer, code_verifier=verifier)  # type: ignore[no-any-return]
-
-
-def _parameter(address: str, name: str) -> str:
-    from urllib.parse import parse_qs  # noqa: PLC0415
-
-    return parse_qs(urlsplit(address).query).get(name, [""])[0]
 
 
 def _shown_address(address: object) -> str:

@@ -109,6 +109,8 @@ class IdentityProvider:
             return (200, {"username": user, "active": True}) if user else (401, {"error": "invalid_token"})
         if path == "/authorize":
             return self._authorized(said)
+        if path == "/devicecode" and posted and self.refuse:
+            return 400, self.refuse
         if path == "/devicecode" and posted:
             return 200, {
                 "device_code": self._new("device"),
@@ -128,6 +130,8 @@ class IdentityProvider:
         return self.given[-1]
 
     def _authorized(self, said: dict[str, str]) -> tuple[int, object]:
+        if self.refuse:
+            return 302, f"{said['redirect_uri']}?{urlencode({'state': said['state']} | self.refuse)}"
         if said.get("code_challenge_method") != "S256" or said.get("response_type") != "code":
             return 400, {"error": "invalid_request"}
         code = self._new("code")

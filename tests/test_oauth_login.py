@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import stat
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import mails
 import pytest
@@ -263,6 +266,39 @@ def test_a_provider_that_cannot_be_reached_or_trusted(
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
     with pytest.raises(LoginError, match="not trusted"):
         oauth.access_token(grant)
+
+
+@pytest.mark.parametrize(
+    ("flow", "refusal", "says"),
+    [
+        ("microsoft", {"error": "unauthorized_client"}, "Check the client id"),
+        ("google", {"error": "access_denied", "error_description": "no"}, "was not given"),
+    ],
+)
+def test_leave_that_is_not_given(
+    flow: str, refusal: dict[str, object], says: str, provider: IdentityProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = given(provider, monkeypatch, flow).client
+    provider.refuse = refusal
+
+    def browse(page: str) -> None:
+        context = ssl.create_default_context(cafile=str(provider.ca_file))
+        Thread(target=lambda: urllib.request.urlopen(page, context=context).read(), daemon=True).start()
+
+    with pytest.raises(LoginError, match=says):
+        oauth.give_leave(client, "ann", oauth.Asked(lambda _: None, browse))
+
+
+def test_the_last_address_may_be_pasted() -> None:
+    from filters.loopback import Listener
+
+    keyboard, terminal = os.openpty()
+    told: list[str] = []
+    with Listener("ours") as listener, os.fdopen(terminal) as typed, os.fdopen(keyboard, "w") as typing:
+        typing.write("http://127.0.0.1:1/?state=other&code=x\nhttp://127.0.0.1:1/?state=ours&code=y\n")
+        typing.flush()
+        assert listener.wait(5, told.append, typed).endswith("?state=ours&code=y")
+    assert len(told) == 1
 
 
 def test_a_stranger_s_answer_does_not_end_the_login() -> None:

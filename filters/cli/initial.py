@@ -266,6 +266,9 @@ def _trusted(out: Console, location: str, wanted: Preferences, found: Descriptio
     if wanted.trust_authserv or pinned_for(parse_url(location).host):
         return wanted.trust_authserv
     seen = setup.proposed(found.headers)
+    if not found.headers:
+        say(out, "There is no mail yet that would show whose word on authenticity counts; `unpitch doctor` will tell.")
+        return None
     if not seen:
         text = 'Nobody writes into these mails whether they are genuine: nothing is moved, unless you say unverified = "move".'
         say(out, text, "yellow")
