@@ -19,6 +19,7 @@ from filters.cli import (
     auditing,
     cleaning,
     configuration,
+    granting,
     initial,
     learning,
     reviewing,
@@ -49,6 +50,7 @@ app = typer.Typer(
 # in the order in which a person meets them
 initial.add_to(app)
 accounts.add_to(app)
+granting.add_to(app)
 configuration.add_to(app)
 auditing.add_to(app)
 cleaning.add_to(app)
