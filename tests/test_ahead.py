@@ -94,7 +94,10 @@ def test_a_password_goes_out_with_the_command_where_the_server_takes_it() -> Non
     with connected(offered | {"AUTHENTICATE": b"TAG OK x\r\n"}) as (_, server):
         assert f"AUTHENTICATE PLAIN {words}" in server.lines[1].decode()
     refused = offered | {"AUTHENTICATE": b"TAG NO [AUTHENTICATIONFAILED] not " + words.encode() + b"\r\n"}
-    with ScriptedServer(refused) as server, pytest.raises(LoginError) as caught:
-        GuardedClient("127.0.0.1", server.port, tls=False, changes=False).login("ann", PASSWORD)
+    with ScriptedServer(refused) as server:
+        client = GuardedClient("127.0.0.1", server.port, tls=False, changes=False)
+        with pytest.raises(LoginError) as caught:
+            client.login("ann", PASSWORD)
+        client.logout()
     assert words not in str(caught.value)
     assert PASSWORD not in str(caught.value)
