@@ -43,6 +43,7 @@ from filters.sources.answers import (
     together,
     uid_set,
 )
+from filters.sources.refusals import APP_PASSWORD, NO_PASSWORDS, meaning, wait_named
 from filters.sources.wire import CHANGING, READING, SILENCE_SECONDS, BrokenOffError, SilentError, Wire
 
 #: A header value that may be searched for (T1): a hostile one cannot leave its quotes.
@@ -119,6 +120,7 @@ class GuardedClient:
     ) -> None:
         logging.getLogger("imapclient").setLevel(logging.CRITICAL + 1)  # it logs mail and passwords (M3)
         self.host, self.changes, self.dead = host, changes, False
+        self._inside = False
         self.capabilities: frozenset[str] = frozenset()
         self._tells = telling("")
         self._begun: deque[tuple[bytes, str, str]] = deque()
@@ -151,11 +153,11 @@ class GuardedClient:
         offered = {one.upper() for one in self._wire.capabilities}
         plain = "AUTH=PLAIN" in offered
         if not (plain or oauth) and "LOGINDISABLED" in offered:
-            raise LoginError(f"{self.host} takes no passwords (LOGINDISABLED). {_NO_PASSWORDS}")
+            raise LoginError(f"{self.host} takes no passwords (LOGINDISABLED). {NO_PASSWORDS}")
         if oauth:
             return self._log_in_by_token(user, password, offered)
         if not plain and not re.fullmatch("[ -~]*", user + password):
-            raise LoginError(f"{self.host} takes only printable ASCII in user name and password. {_APP_PASSWORD}")
+            raise LoginError(f"{self.host} takes only printable ASCII in user name and password. {APP_PASSWORD}")
         answer: list[Any]
         with self._asking():
             try:
@@ -250,7 +252,7 @@ class GuardedClient:
                 writing = False
                 found = self._library.select_folder(_name(raw), readonly=True)
         validity, uidnext = number(found.get(b"UIDVALIDITY")), number(found.get(b"UIDNEXT"))
-        told = bool(uidnext)
+        told, self._inside = bool(uidnext), True
         if not told:
             uidnext = self.status(raw)[1]
         kept = found.get(b"PERMANENTFLAGS")  # not told means all (RFC 3501, 6.3.1)
@@ -424,8 +426,10 @@ class GuardedClient:
         untagged = self._wire.untagged_responses
         alerts = [alert.decode("utf-8", "replace") for alert in self._wire.alerts]
         self._wire.alerts.clear()
+        codes = {*untagged, *(["THROTTLED"] if self._wire.slowed else [])}
+        self._wire.slowed = False
         return [f"{self.host}{_UNSAID if self._tells(alert) else _says(alert)}" for alert in alerts] + [
-            f"{self.host} {text}" for code, text in _WARNINGS if code in untagged
+            f"{self.host} {text}" for code, text in _WARNINGS if code in codes
         ]
 
     def logout(self) -> None:
@@ -459,7 +463,7 @@ class GuardedClient:
         except LoginError:
             raise
         except (ServerError, *_LIBRARY_ERRORS) as error:
-            ours = error if isinstance(error, ServerError) else self._ours(error)
+            ours: FiltersError = error if isinstance(error, ServerError) else self._ours(error)
             before, says, _ = str(ours).partition(" (server says: ")
             if says and self._tells(f"{error} {self._wire.untagged_responses.get('BYE')}"):
                 ours.args = (f"{before}{_UNSAID}.",)
@@ -472,11 +476,14 @@ class GuardedClient:
         """Tags of commands that nobody waits for, and that have no reply."""
         return self._wire.tagged_commands.keys() - {tag for tag, _, _ in self._begun}
 
-    def _ours(self, error: Exception) -> ServerError:
+    def _ours(self, error: Exception) -> FiltersError:
         if isinstance(error, TimeoutError):
             return SilentError(f"{self.host} did not answer in time. Try again later.")
         if isinstance(error, OSError | imaplib.IMAP4.abort):
             bye = self._wire.untagged_responses.get("BYE", [b""])[-1]
+            known = meaning(bye.decode("utf-8", "replace") if isinstance(bye, bytes) else "")
+            if known and known.means == "traffic":
+                return ServerError(f"{self.host} broke off the connection{_says(bye)}. {known.advice}", 75)
             return BrokenOffError(f"{self.host} broke off the connection{_says(bye)}. Try again later.")
         reply = _REPLY.match(str(error)) if type(error) is imaplib.IMAP4.error else None
         if not reply:
@@ -485,12 +492,19 @@ class GuardedClient:
         match = re.match(r"\[([A-Z-]+)", text)
         return self._rejection(text, match[1] if match else "", reply["no"] is None)
 
-    def _rejection(self, text: str, code: str, bad: bool) -> ServerError:
-        """What a NO or BAD means (imap.md 2.4)."""
+    def _rejection(self, text: str, code: str, bad: bool) -> FiltersError:
+        """What a NO or BAD means (imap.md 2.4, and refusals.toml)."""
         says = f"{self.host} refused{_says(text)}."
-        wait = _BACKOFF.search(text)
+        wait, known = wait_named(text), meaning(text)
         if wait or code in _BUSY:
-            return BusyServerError(says, code, bad, int(wait[1]) / 1000 if wait else 0.0)
+            return BusyServerError(says, code, bad, wait)
+        if known and known.means == "traffic":
+            return ServerError(f"{says} {known.advice}", 75)
+        if known and known.means == "login":
+            self._shut()
+            if self._inside:  # what worked a moment ago may work again
+                return BrokenOffError(f"{self.host} let go of the mailbox{_says(text)}. Try again later.")
+            return LoginError(f"{says} {known.advice}")
         if code in ("EXPIRED", "AUTHENTICATIONFAILED"):
             self._shut()
             return BrokenOffError(f"{self.host} ended the login{_says(text)}.")
@@ -510,8 +524,6 @@ _REPLY = re.compile(r"(?s)\S+ failed: (?P<no>.*)|\S+ command error: BAD \[b['\"]
 
 #: A refusal for now only, so that looking again and going on may help.
 _BUSY = frozenset({"EXPUNGEISSUED", "INUSE", "SERVERBUG", "UNAVAILABLE"})
-#: Exchange names a wait in a BAD (N4).
-_BACKOFF = re.compile(r"(?i)throttled.{0,80}?backoff time: (\d{1,9}) milliseconds")
 #: Codes of an OK that is a success and a warning.
 _WARNINGS = (
     ("THROTTLED", "slows us down: too much was asked for. What is left to do takes longer."),
@@ -604,15 +616,6 @@ _CERTIFICATE_ADVICE = {
 )
 _UNSAID = " (what the server says holds your password, and is not shown)"
 _OAUTH_ADVICE = "The access token is not valid, or not for IMAP of this mailbox: see what oauth_token_command prints, and which scope it asks for."
-_APP_PASSWORD = "Make an app password in the security settings of your mail account, and use that one."  # noqa: S105
-_NO_PASSWORDS = "It wants OAuth2: name a program that prints an access token by oauth_token_command (or --oauth-token-command); see the README."
-#: What servers say when the password as such is not the problem (N3), and what helps.
-_ADVICE = (
-    ("basic authentication is disabled", _NO_PASSWORDS),
-    ("authenticated but not connected", "The password is wrong, or you lack the rights to that shared mailbox."),
-    ("application-specific password", _APP_PASSWORD),
-    ("app password", _APP_PASSWORD),
-)
 _LATER = re.compile(r"\[(?:UNAVAILABLE|INUSE|LIMIT|SERVERBUG)\]")
 
 
@@ -620,10 +623,14 @@ def _login_error(host: str, error: imaplib.IMAP4.error, tells: Callable[[str], b
     said = error.args[0] if error.args else ""
     text = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
     says = _UNSAID if tells(text) else _says(text)
-    if _LATER.search(text):
-        return TransientError(f"{host} cannot let anybody in now{says}. Try again later.", 69)
-    advice = next((advice for sign, advice in _ADVICE if sign in text.lower()), usual)
+    wait, known = wait_named(text), meaning(text)
+    if known and known.means == "traffic":
+        return ServerError(f"{host} lets nobody in now{says}. {known.advice}", 75)
+    if wait or _LATER.search(text) or (known and known.means == "busy"):
+        then = known.advice if known else "Try again later."
+        return TransientError(f"{host} cannot let anybody in now{says}. {then}", 75 if wait else 69, wait=wait)
+    advice = known.advice if known else usual
     if not advice and re.fullmatch(r"LOGIN failed\.?|AUTHENTICATE failed\.?", text):  # Microsoft's words
-        advice = f"If this is a Microsoft account: {_NO_PASSWORDS}"
+        advice = f"If this is a Microsoft account: {NO_PASSWORDS}"
     advice = advice or "Check user name and password; many providers want an app password and IMAP to be switched on."
     return LoginError(f"{host} refused the login{says}. {advice}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise, repeat
 from pathlib import Path
@@ -31,6 +31,7 @@ from filters.sources.answers import Fetched
 from filters.sources.changing import Changer, batches, uids_of
 from filters.sources.files import message_id_of
 from filters.sources.folders import Folders
+from filters.sources.gmail import has_labels
 from filters.sources.guarded import SEARCHABLE, Folder, GuardedClient, Opened, RejectedError
 from filters.sources.location import ImapLocation, parse_url
 from filters.sources.patience import Patience
@@ -119,6 +120,7 @@ class ImapSource:
         self.account, self.host = location.account, location.host
         self.session = session
         self._seen: dict[int, _Seen] = {}
+        self._waiting: frozenset[int] = frozenset()
         self.extent = Extent(received=lambda: session.received)
         try:
             self._open(location.folder, changes)
@@ -146,11 +148,11 @@ class ImapSource:
         self._batch = min(
             [_BATCH, *(int(one[13:]) for one in capabilities if re.fullmatch(r"MESSAGELIMIT=[1-9]\d{0,8}", one))]
         )
-        self._ids = " EMAILID" if "OBJECTID" in capabilities else " X-GM-MSGID" if "X-GM-EXT-1" in capabilities else ""
+        self._ids = " EMAILID" if "OBJECTID" in capabilities else " X-GM-MSGID" if has_labels(capabilities) else ""
         self.why_not = self._hindrance(found, opened, changes)
         self.can_move = not self.why_not
         self._changer = Changer(session, self.folder_list, self.account, self._batch)
-        self.method = "move" if "MOVE" in capabilities else "copy"
+        self.method = "label" if has_labels(capabilities) else "move" if "MOVE" in capabilities else "copy"
         self.copier: Copier | None = self._changer if self.can_move and "UIDPLUS" in capabilities else None
 
     def _hindrance(self, found: Folder, opened: Opened, changes: bool) -> str:
@@ -166,8 +168,13 @@ class ImapSource:
 
     def _unable(self, found: Folder, opened: Opened) -> str:
         """Why nobody could move anything out of the folder safely."""
-        folder = safe_text(self.folder)
-        if not {"MOVE", "UIDPLUS"} & self.session.client.capabilities:
+        folder, capabilities = safe_text(self.folder), self.session.client.capabilities
+        if has_labels(capabilities) and "MOVE" not in capabilities:
+            return (
+                f"Folders of {self.host} are labels, and it has no MOVE (RFC 6851). What else takes a label off may delete the mail "
+                "there. Nothing was moved; you can still audit."
+            )
+        if not {"MOVE", "UIDPLUS"} & capabilities:
             return (
                 f"{self.host} has neither MOVE (RFC 6851) nor UIDPLUS (RFC 4315). Without one of them a move can remove mail that "
                 "somebody else marked as deleted, or leave mail twice. Nothing was moved; you can still audit."
@@ -260,7 +267,18 @@ class ImapSource:
             first = self.session.enter(self.session.home)
         if first.exists and not first.uidnext:
             raise ServerError(f"{self.host} does not tell its next UID, so the folder cannot be read whole.")
-        return first, self._known(first) or self._since(first)
+        begin = self._known(first)
+        self._waiting = self._spared(begin) if begin else frozenset()
+        return first, _but(begin, self._waiting) if begin else self._since(first)
+
+    def _spared(self, begin: Mark) -> frozenset[int]:
+        """Of what is to be looked at again, that which still bears a flag that spares it: there is no need to fetch it."""
+        if not (begin.again and self.extent.spared and self._opened.exists):
+            return frozenset()
+        ask = partial(GuardedClient.fetch, uids=begin.again, items="UID FLAGS")
+        return frozenset(
+            uid for uid, one in self.session.ask(self.session.home, ask).items() if one.flags & self.extent.spared
+        )
 
     def _known(self, opened: Opened) -> Mark | None:
         """Where `extent` says to begin, if the folder's numbers still hold."""
@@ -284,8 +302,8 @@ class ImapSource:
         opened = self._opened
         if not opened.uidvalidity or not opened.sticky or uidnext < 1:
             return None
-        again = tuple(uid for uid in begin.again if uid >= uidnext) if begin else ()
-        return Mark(opened.uidvalidity, max(uidnext, begin.uidnext) if begin else uidnext, again)
+        again = {*self._waiting, *(uid for uid in begin.again if uid >= uidnext)} if begin else self._waiting
+        return Mark(opened.uidvalidity, max(uidnext, begin.uidnext) if begin else uidnext, tuple(sorted(again)))
 
     def _windows(self, opened: Opened, begin: Mark | None) -> Iterator[list[int]]:
         """The UIDs there are, window by window (D12); all at once where they are few: UIDs may go up to 4,294,967,295. What is to be
@@ -473,6 +491,10 @@ class ImapSource:
 
     def _place(self, folder: str, validity: int, uid: int) -> Place:
         return Place(self.account, folder, f"{validity}:{uid}")
+
+
+def _but(mark: Mark, uids: Collection[int]) -> Mark:
+    return replace(mark, again=tuple(uid for uid in mark.again if uid not in uids))
 
 
 def _passed(count: int) -> list[Passed]:

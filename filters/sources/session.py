@@ -15,7 +15,6 @@ from tenacity import (
     RetryCallState,
     Retrying,
     retry_if_exception,
-    retry_if_exception_type,
     stop_after_attempt,
     wait_random_exponential,
 )
@@ -81,10 +80,16 @@ class Session:
             error = state.outcome.exception() if state.outcome else None
             patience.tell(f"{_happened(error)} Attempt {state.attempt_number} of {patience.attempts} to connect again.")
 
+        spread = wait_random_exponential(patience.first, patience.longest)
+
+        def pause(state: RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            return max(spread(state), error.wait if isinstance(error, TransientError) else 0.0)
+
         retrying = Retrying(
-            retry=retry_if_exception_type(TransientError),
+            retry=retry_if_exception(lambda error: isinstance(error, TransientError) and error.wait <= patience.named),
             stop=stop_after_attempt(patience.attempts),
-            wait=wait_random_exponential(patience.first, patience.longest),
+            wait=pause,
             sleep=patience.sleep,
             before_sleep=tell,
             reraise=True,
@@ -92,7 +97,8 @@ class Session:
         try:
             return retrying(self._connect)
         except TransientError as error:  # enough of it: nobody is to begin again
-            words = f"{_happened(error)} Gave up after {patience.attempts} attempts; start it again later."
+            why = f"Gave up after {patience.attempts} attempts" if error.wait <= patience.named else "That is too long"
+            words = f"{_happened(error)} {why}; start it again later."
             self._given_up = ServerError(words, error.exit_code)
             raise self._given_up from None
 

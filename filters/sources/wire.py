@@ -59,6 +59,8 @@ _FETCH = re.compile(rb"\* \d+ FETCH ", re.IGNORECASE)
 #: What people must be shown (RFC 3501, 7.1), tagged or not; of a NO or BAD everything is shown. How many, and how much of each.
 _ALERT = re.compile(rb"(?:\*|[A-Z]+\d+) OK (\[ALERT\].*)", re.IGNORECASE | re.DOTALL)
 _ALERTS, _ALERT_CAP = 5, 1_000
+#: Gmail says so at the end of the text, where a response code is none.
+_SLOWED = re.compile(rb"[A-Z]+\d+ OK [^\[]*\[THROTTLED\]\s*", re.IGNORECASE)
 
 
 class BrokenOffError(TransientError):
@@ -79,6 +81,7 @@ class Wire(imaplib.IMAP4):
         self._allowed = re.compile(rf"[A-Z]+\d+ (?:{'|'.join(allowed)})\r\n|DONE\r\n".encode())
         self._line, self._in = b"", bytearray()
         self.alerts: list[bytes] = []
+        self.slowed = False
         self._answering = 0
         self.silence = SILENCE_SECONDS
         self.total = 0
@@ -172,6 +175,7 @@ class Wire(imaplib.IMAP4):
         line = self._take(end)
         if (alert := _ALERT.match(line)) and len(self.alerts) < _ALERTS:
             self.alerts.append(alert[1][:_ALERT_CAP])
+        self.slowed = self.slowed or _SLOWED.fullmatch(line) is not None
         if too_deep(line) and not _FETCH.match(line):
             raise BrokenOffError(f"{self.host} sent lists within lists without end.")
         return line
