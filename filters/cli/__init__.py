@@ -23,6 +23,7 @@ from filters.cli import (
     mailbox,
     reviewing,
     scheduling,
+    serving,
     tell,
     training,
     undoing,
@@ -53,6 +54,7 @@ configuration.add_to(app)
 mailbox.add_to(app)
 cleaning.add_to(app)
 scheduling.add_to(app)
+serving.add_to(app)
 undoing.add_to(app)
 tell.add_to(app)
 learning.add_to(app)
