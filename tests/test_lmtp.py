@@ -24,7 +24,8 @@ from postfix import Postfix
 from postfix import missing as no_postfix
 from scripted_store import Store, scripted_store
 
-from filters.errors import UsageError
+from filters.cli.serving import lmtp
+from filters.errors import FiltersError, UsageError
 from filters.message import MESSAGE_CAP
 from filters.serve.endpoints import parse_endpoint
 
@@ -276,24 +277,28 @@ def test_a_store_that_is_not_there_and_too_many_connections(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("given", "says"),
     [
-        (("--listen", "192.0.2.1:24", "--to", "127.0.0.1:25"), "--allow-remote"),
-        (("--listen", "127.0.0.1:24", "--to", "store.example.org:25"), "--allow-remote"),
-        (("--listen", "elsewhere", "--to", "127.0.0.1:25"), "no address"),
-        (("--listen", "unix:{home}/file", "--to", "127.0.0.1:25"), "no socket"),
-        (("--listen", "unix:{home}/a/b", "--to", "127.0.0.1:25"), "no such file"),
-        (("--listen", "unix:{home}/s", "--to", "127.0.0.1:25", "--log-format", "xml"), "text or json"),
-        (("--listen", "unix:{home}/s", "--to", "127.0.0.1:25", "--socket-mode", "rw"), "octal"),
-        (("--listen", "unix:{home}/s", "--to", "127.0.0.1:25", "--model", "{home}/file"), "no model file"),
+        ({"listen": "192.0.2.1:24"}, "--allow-remote"),
+        ({"to": "store.example.org:25"}, "--allow-remote"),
+        ({"listen": "elsewhere"}, "no address"),
+        ({"log_format": "xml"}, "text or json"),
+        ({"socket_mode": "rw"}, "octal"),
+        ({"model": Path("/nowhere")}, "no model file"),
+        ({"listen": "unix:{home}/file"}, "no socket"),
+        ({"listen": "unix:{home}/a/b"}, "no such file"),
+        ({"listen": "unix:{home}/taken"}, "Another service"),
     ],
 )
-def test_what_cannot_be_is_one_clear_line(tmp_path: Path, words: tuple[str, ...], says: str) -> None:
+def test_what_cannot_be_is_one_clear_line(tmp_path: Path, given: dict[str, object], says: str) -> None:
     (tmp_path / "file").write_text("")
-    command = [UNPITCH, "serve", "lmtp", *(word.format(home=tmp_path) for word in words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode in (2, 65, 69)
-    assert says in done.stderr and done.stderr.count("\n") == 1
+    listen = str(given.pop("listen", "unix:{home}/s")).format(home=tmp_path)
+    with socket.socket(socket.AF_UNIX) as taken:
+        taken.bind(str(tmp_path / "taken"))
+        taken.listen()
+        with pytest.raises(FiltersError, match=says) as told:
+            lmtp(**{"listen": listen, "to": "127.0.0.1:9", "workers": 1, **given})  # type: ignore[arg-type]
+    assert told.value.exit_code in (2, 65, 69)
 
 
 def test_addresses() -> None:
