@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from filters import senders
 from filters.authenticity import Authserv, claims_to_be
+from filters.errors import InputError
 from filters.journal import Candidate
 from filters.moving import BUSY
 from filters.senders import Sender
@@ -88,6 +92,19 @@ class Setup:
     """Senders and companies whose mail is never moved."""
     task: str = "filters.judge:worker"
     """What a worker process does with each mail."""
+
+    def digest(self) -> str:
+        """Of the model and the data: with what else is set here, a verdict depends on nothing besides the mail. Raises InputError for a
+        model that cannot be read."""
+        try:
+            of = hashlib.sha256(Path(self.model).read_bytes())
+        except OSError as error:
+            raise InputError(
+                f"{self.model}: the model cannot be read ({(error.strerror or 'no reason').lower()})."
+            ) from error
+        for path in sorted((Path(senders.__file__).parent / self.sender.name).glob("*.toml")):
+            of.update(path.read_bytes())
+        return of.hexdigest()
 
     def as_json(self) -> dict[str, Any]:
         """The part that crosses to a worker."""

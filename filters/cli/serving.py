@@ -19,9 +19,9 @@ from filters.authenticity import parse_trust
 from filters.cli.options import Trust, model_registry
 from filters.errors import FiltersError, RefusedError, ServerError, UsageError
 from filters.monitoring import write_metrics
-from filters.notify import notify
 from filters.serve.endpoints import Endpoint, parse_endpoint
 from filters.serve.records import Records
+from filters.systemd import notify
 
 if TYPE_CHECKING:
     from filters.serve.lmtp import Proxy

@@ -224,6 +224,11 @@ def header_block(raw: bytes) -> bytes:
     return head.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
 
 
+def place_name(source: Source) -> str:
+    """Account and folder as one printable name."""
+    return f"{source.account}/{source.folder}" if source.folder else source.account
+
+
 def identity_of(raw: bytes, message_id: str) -> str:
     """Identity from the bytes alone, for servers without EMAILID (P25). Without a Message-ID there is none, and the
     message is never moved.
