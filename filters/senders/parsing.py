@@ -8,7 +8,6 @@ import json
 import os
 import sys
 from contextlib import suppress
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,18 @@ from filters.errors import InputError
 Tables = dict[str, dict[str, Any]]
 
 
-def parsed(folder: Traversable) -> Tables:
+def parsed(folder: Path) -> Tables:
     """The content of each .toml file, by file name, sorted. Raises InputError for a file that is no TOML."""
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name)
+    files = sorted(folder.glob("*.toml"))
     contents = {file.name: file.read_bytes() for file in files}
     digest = hashlib.sha256(b"\0".join(part for name, raw in contents.items() for part in (name.encode(), raw)))
-    kept = folder / "__pycache__" / "tables.json" if isinstance(folder, Path) else None
+    kept = folder / "__pycache__" / "tables.json"
     with suppress(OSError, ValueError, TypeError, KeyError):  # none there, or none of ours
-        known = json.loads(kept.read_bytes()) if kept else {}
+        known = json.loads(kept.read_bytes())
         if known["sha256"] == digest.hexdigest():
             return dict(known["tables"])
     tables = {name: _toml(name, raw) for name, raw in contents.items()}
-    if kept and not sys.dont_write_bytecode:
+    if not sys.dont_write_bytecode:
         with suppress(OSError, TypeError):  # no right to write there, as for byte code; or a date, which JSON has not
             _keep(kept, json.dumps({"sha256": digest.hexdigest(), "tables": tables}))
     return tables

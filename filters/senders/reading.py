@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -66,7 +66,7 @@ _TYPES: Mapping[str, type] = {"str": str, "bool": bool, "int": int, "tuple[str, 
 _MAY_BE_EMPTY = frozenset({"category", "prefix", "promise", "shortcut", "since", "stop", "targeting", "until", "url"})
 
 
-def read(folder: Traversable) -> tuple[Settings, dict[str, tuple[Entry, ...]]]:
+def read(folder: Path) -> tuple[Settings, dict[str, tuple[Entry, ...]]]:
     """The settings, and the entries of each table, of all .toml files of a sender's folder.
 
     Raises InputError that names file, entry and what is wrong.
