@@ -10,10 +10,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import logging
 import os
-import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,15 +22,13 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
-from filters import __version__, senders
+from filters import __version__, cluster, senders
 from filters.authenticity import Authserv
-from filters.errors import FiltersError, RefusedError, ServerError, UsageError, WriteError
+from filters.errors import FiltersError, RefusedError, WriteError
 from filters.journal import Candidate
 from filters.sources import Place, Unreadable, place_name
 from filters.sources.local import open_local
@@ -46,8 +41,6 @@ ATTEMPTS = 3
 _SAY_AFTER = 1_000
 #: Bytes of single files that one process takes in hand together: starting it costs as much as reading those.
 _TOGETHER = 16_777_216
-#: Seconds in which a scheduler must answer, and have a worker.
-_PATIENCE = 10
 
 #: Is told of so many more messages and shards that were looked through; by any thread.
 Told = Callable[[int, int], object]
@@ -328,45 +321,20 @@ def main() -> None:
 
 
 def on_cluster(address: str) -> Engine:
-    """The workers of the Dask scheduler at an address such as "tcp://10.0.0.5:8786"; they must see the same paths.
-
-    Raises UsageError for what is no address and without the extra "cluster"; ServerError when no scheduler or no worker answers.
-    """
-    if not re.fullmatch(r"(tcp|tls)://\S+:\d+", address):
-        raise UsageError(f"--scheduler wants an address like tcp://10.0.0.5:8786, not {address}.")
-    try:
-        distributed: Any = import_module("distributed")  # an extra, heavy, and without types
-    except ImportError:
-        raise UsageError("--scheduler needs Dask. Install it with: pip install 'unpitch[cluster]'") from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters comes as an exception
+    """The workers of a Dask cluster, which must see the same paths. Raises like `cluster.connect`."""
 
     def run(units: Sequence[str], folder: Path, told: Told) -> Generator[int, None, None]:
-        try:
-            at = urlsplit(address)
-            socket.create_connection((at.hostname or "", at.port or 0), _PATIENCE).close()  # Dask tries for long
-            client = distributed.Client(address, timeout=_PATIENCE, set_as_default=False)
-        except (OSError, ValueError) as error:
-            raise ServerError(
-                f"No Dask scheduler answers at {address}. Start one with `dask scheduler`.", 69
-            ) from error
-        with client:
-            try:
-                client.wait_for_workers(1, timeout=_PATIENCE)
-            except TimeoutError:
-                raise ServerError(
-                    f"The scheduler at {address} has no worker. Start some with `dask worker {address}`.", 69
-                ) from None
+        with cluster.connect(address) as client:
             futures = {
                 client.submit(answer, unit, key=f"unpitch-{uuid4()}", retries=ATTEMPTS - 1): number
                 for number, unit in enumerate(units)
             }
-            try:
-                for future in distributed.as_completed(list(futures), loop=client.loop):
-                    number = futures.pop(future)
-                    _keep(future, _lines_of(folder, number), told)
-                    yield number
-            finally:
-                client.cancel(list(futures))
+            for future, error, packed in cluster.completed(client, futures):
+                number = futures.pop(future)
+                lines = b"" if error else zlib.decompress(packed)  # those that are missing are seen where they are read
+                with _spooling(), _lines_of(folder, number).open("wb") as file:
+                    _take(io.BytesIO(lines), file, told)
+                yield number
 
     return run
 
@@ -374,16 +342,6 @@ def on_cluster(address: str) -> Engine:
 def answer(unit: str) -> bytes:
     """The lines of a unit as they travel: packed by zlib."""
     return zlib.compress(b"".join(line for line in lines_of(unit) if not line.startswith(b'["passed"')))
-
-
-def _keep(future: Any, path: Path, told: Told) -> None:
-    error = future.exception()
-    if isinstance(error, FiltersError):
-        raise error
-    with _spooling(), path.open("wb") as file:
-        if error is None:  # else its workers died, which is seen by the lines that are missing
-            _take(io.BytesIO(zlib.decompress(future.result())), file, told)
-    future.release()
 
 
 if __name__ == "__main__":

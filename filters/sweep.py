@@ -65,7 +65,7 @@ class Finding:
     """The known disclosure that it carries."""
     candidate: Candidate = field(repr=False)
     later: bool = False
-    """Kept for now only: it is too young, and a later run is to look at it again."""
+    """Kept for now only: it is too young or, say, flagged, and a later run is to look at it again."""
     explanation: dict[str, Any] | None = None
     """What `filters.explanation` tells of it, when that was asked."""
 
@@ -131,6 +131,8 @@ def sweep(
     wanted = Wanted(sender.header_fields, lambda header_block: claims_to_be(header_block, sender))
     count = setup.workers or os.cpu_count() or 1
     with Workers(setup.task, setup.as_json(), count) as workers:
+        if source.extent.begin and source.total():
+            workers.begin()  # while the server is asked for what is new
         for mail, result in workers.map(_mails(source, wanted, tally, went_on)):
             if isinstance(result, Failure):
                 tally.unreadable.append(Unreadable(mail.place, result.reason))
@@ -188,9 +190,15 @@ def _finding(
             result["model_sha256"],
             sender=result["from"],
         ),
-        later=young,
+        later=young or (action == "keep" and reason == _busy(mail)),
         explanation=result.get("explanation"),
     )
+
+
+def _busy(mail: Mail) -> str:
+    """Why a message is somebody's business, by its flags; "" when it is not."""
+    words = sorted(word for flag, word in BUSY.items() if flag in mail.flags)
+    return f"it is {' and '.join(words)}" if words else ""
 
 
 def too_young(date: str, older_than: datetime | None) -> bool:
@@ -237,9 +245,8 @@ def decide(
         return "keep", f"{UNVERIFIED}: {authenticity['why']}"
     if not mail.identity:
         return "keep", "it has no Message-ID, so a move could not be undone"
-    busy = sorted(word for flag, word in BUSY.items() if flag in mail.flags)
-    if busy:
-        return "keep", f"it is {' and '.join(busy)}"
+    if busy := _busy(mail):
+        return "keep", busy
     if why := barred.get(mail.identity):
         return "keep", why
     return "move", chance if advertising else "you asked to move such mail"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +14,8 @@ import typer
 from rich.console import Console
 
 from filters import monitoring, senders
-from filters.cli.mailbox import gather_by_journal
-from filters.cli.nightly import clean_one, one_folder, show
+from filters.cli import fleet
+from filters.cli.nightly import SHUT_OUT, clean_location
 from filters.cli.options import (
     Access,
     CaFile,
@@ -29,7 +27,6 @@ from filters.cli.options import (
     PasswordFile,
     Region,
     SourcesOrAll,
-    Terms,
     To,
     TokenCommand,
     Trust,
@@ -39,11 +36,11 @@ from filters.cli.options import (
     journal_path,
     warn,
 )
-from filters.errors import FiltersError, LimitError, UsageError
+from filters.errors import LimitError, UsageError
 from filters.limits import MAX_MOVES
 from filters.monitoring import Done
-from filters.report import Audit, opt_out_text, say
-from filters.sources import Source
+from filters.preferences import Preferences
+from filters.report import opt_out_text, say
 
 
 def add_to(app: typer.Typer) -> None:
@@ -98,6 +95,24 @@ def clean(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing unless something happened.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print also what it cost.")] = False,
+    accounts: Annotated[
+        Path | None,
+        typer.Option(
+            "--accounts", metavar="FILE", help="Accounts of a file like the configuration, many at a time (with --yes)."
+        ),
+    ] = None,
+    shard: Annotated[
+        str, typer.Option("--shard", metavar="I/N", help="Of --accounts only the I-th of N parts, for N computers.")
+    ] = "",
+    scheduler: Annotated[
+        str, typer.Option("--scheduler", metavar="ADDRESS", help="Have --accounts done by this Dask cluster.")
+    ] = "",
+    jobs: Annotated[
+        int, typer.Option("--jobs", metavar="N", min=0, help="Accounts at a time; 0: four for each processor.")
+    ] = 0,
+    per_host: Annotated[
+        int, typer.Option("--per-host", metavar="N", min=1, help="Accounts at a time on one mail server.")
+    ] = fleet.PER_HOST,
     stats: Annotated[bool, typer.Option("--stats", help="Print one line of JSON at the end, for programs.")] = False,
     metrics: Annotated[
         Path | None, typer.Option("--metrics", metavar="FILE", help="Write a text file for Prometheus' node exporter.")
@@ -131,29 +146,75 @@ def clean(
         megabytes_per_day=megabytes_per_day,
     )
     started, out = datetime.now(UTC), console()
-    locations = _locations(way_in, sources or [], all_accounts)
-    all_done: list[Done] = []
-    for location in locations:
-        shown = Console(file=io.StringIO(), highlight=False, emoji=False, markup=False) if quiet else out
-        done = _one(shown, way_in, location, dry_run=dry_run, full=full, ask=None if yes else typer.confirm)
-        all_done.append(done)
-        if quiet and isinstance(shown.file, io.StringIO) and (done.moved or done.left or done.unsettled or done.error):
-            print(shown.file.getvalue(), end="")
-        if done.error:
-            warn(done.error)
-        if verbose:
-            say(out, _cost(done), "dim")
-    failed = [done.exit_code for done in all_done if done.exit_code not in (0, LimitError.exit_code)]
-    code = next(iter(failed), max((done.exit_code for done in all_done), default=0))
-    if not (quiet or failed):
-        sender = senders.load()
-        out.print()
-        opt_out_text(out, sender, sorted(sender.promotional), way_in.region(locations), brief=True)
+    if accounts:
+        if sources or all_accounts or not (yes or dry_run):
+            raise UsageError("--accounts FILE wants --yes or --dry-run, and no sources beside it.")
+        if replace(way_in.asked, brake=None) != Preferences():
+            raise UsageError(
+                "What is wanted of the accounts stands in their file, under [defaults] or for each of them."
+            )
+        engine = fleet.on_cluster(scheduler) if scheduler else fleet.here(jobs, per_host)
+        all_done, stopped = _fleet(
+            out,
+            fleet.load_tasks(accounts, shard, full=full, dry_run=dry_run),
+            engine,
+            brake=not no_brake,
+            verbose=verbose,
+        )
+        code = LimitError.exit_code if stopped else _code(all_done)
+    else:
+        locations = _locations(way_in, sources or [], all_accounts)
+        all_done, refused = [], set[str]()
+        for location in locations:
+            shown = Console(file=io.StringIO(), highlight=False, emoji=False, markup=False) if quiet else out
+            ask = None if yes else typer.confirm
+            done = clean_location(shown, way_in, location, journal_path(), refused, dry_run=dry_run, full=full, ask=ask)
+            all_done.append(done)
+            text = shown.file.getvalue() if isinstance(shown.file, io.StringIO) else ""
+            _tell(out, [done], text, verbose=verbose)
+        code = _code(all_done)
+        if not quiet and code in (0, LimitError.exit_code):
+            sender = senders.load()
+            out.print()
+            opt_out_text(out, sender, sorted(sender.promotional), way_in.region(locations), brief=True)
     if stats:
         print(monitoring.as_json(all_done, started, code))
     if metrics:
         monitoring.write_metrics(metrics, monitoring.as_metrics(all_done, datetime.now(UTC)))
     raise typer.Exit(code)
+
+
+def _code(all_done: Sequence[Done]) -> int:
+    """That of the first failure; else whether a limit stopped something."""
+    codes = [done.exit_code for done in all_done]
+    return next((code for code in codes if code not in (0, LimitError.exit_code)), max(codes, default=0))
+
+
+def _tell(out: Console, all_done: Sequence[Done], text: str, *, verbose: bool) -> None:
+    """What was kept quiet about an account, if something happened there."""
+    if any(done.moved or done.left or done.unsettled or done.error for done in all_done):
+        print(text, end="")
+    for done in all_done:
+        if done.error and done.error != SHUT_OUT:
+            warn(done.error if done.account in done.error else f"{done.account}: {done.error}")
+        if verbose:
+            say(out, _cost(done), "dim")
+
+
+def _fleet(
+    out: Console, todo: Sequence[fleet.Task], engine: fleet.Engine, *, brake: bool, verbose: bool
+) -> tuple[list[Done], str]:
+    """Clean all accounts of a fleet, and sum it up. What was done, and why it was stopped ("" when it was not)."""
+    tell = lambda answer: _tell(out, answer.done, answer.text, verbose=verbose)  # noqa: E731
+    all_done, stopped = fleet.clean_all(todo, engine, brake, tell)
+    failed = sum(done.exit_code not in (0, LimitError.exit_code) for done in all_done)
+    limited = sum(done.exit_code == LimitError.exit_code for done in all_done)
+    moved, touched = sum(done.moved for done in all_done), sum(bool(done.moved) for done in all_done)
+    text = f"{len(todo):,} accounts: {moved:,} moved in {touched:,} folders; {failed:,} failed, {limited:,} were stopped by a limit."
+    say(out, text, "bold")
+    if stopped:
+        warn(f"{stopped} Look at what was moved with --verbose; go on with --no-brake.")
+    return all_done, stopped
 
 
 def _locations(way_in: Access, sources: list[str], all_accounts: bool) -> list[str]:
@@ -170,35 +231,8 @@ def _locations(way_in: Access, sources: list[str], all_accounts: bool) -> list[s
     return way_in.locations(sources)
 
 
-def _one(
-    out: Console, way_in: Access, location: str, *, dry_run: bool, full: bool, ask: Callable[[str], bool] | None
-) -> Done:
-    """One source from opening to closing; what goes wrong is in the answer."""
-    account, start = way_in.account(location), time.monotonic()
-    done = Done(account.name if account else location)
-    try:
-        with closing(way_in.open(location, changes=not dry_run)) as source:
-            terms = way_in.terms(location, source)
-            terms = terms if account and not full else replace(terms, judged_by="")
-            if dry_run:
-                dry_run_one(out, source, terms)
-            else:
-                clean_one(out, way_in, source, terms, journal_path(), ask, done)
-    except FiltersError as error:
-        done.error, done.exit_code = str(error), error.exit_code
-    done.seconds = time.monotonic() - start
-    return done
-
-
 def _cost(done: Done) -> str:
     return (
         f"{done.account}: {done.messages:,} messages looked at, {done.received / 1000:,.1f} KB received,"
         f" {done.seconds:.1f} s."
     )
-
-
-def dry_run_one(out: Console, source: Source, terms: Terms) -> None:
-    """Sweep one source that was opened without leave to change anything, and show what would be moved."""
-    found = gather_by_journal(source, terms.setup, terms.policy, Audit(), one_folder(terms.to))
-    show(out, found, terms.setup)
-    say(out, f"Dry run: {len(found.to_move)} would be moved to {terms.to}; nothing was changed.", "bold")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
+from pathlib import Path
 
 from rich.progress import Progress
 
@@ -36,9 +37,11 @@ def audit_sources(found: Audit, locations: list[str], way_in: Access) -> Audit:
     return found
 
 
-def gather_by_journal(source: Source, how: Setup, wanted: Policy, found: Audit, to: str = "") -> Audit:
-    """`gather`, with what the journal knows of the mail there; which is only looked into."""
-    journal = look_into(journal_path())
+def gather_by_journal(
+    source: Source, how: Setup, wanted: Policy, found: Audit, to: str = "", path: Path | None = None
+) -> Audit:
+    """`gather`, with what the journal (at `path`, else the one of all accounts) knows of the mail there; which is only looked into."""
+    journal = look_into(path or journal_path())
     if not journal:
         return gather(source, how, wanted, {}, found)
     with journal:
@@ -69,11 +72,14 @@ def hold_back(found: Audit, noticed: Noticed) -> None:
 
 
 def gather(source: Source, how: Setup, wanted: Policy, barred: Mapping[str, str], found: Audit) -> Audit:
-    """Sweep one source into `found`, with a line on the terminal that says how far it is."""
+    """Sweep one source into `found`, with a line on the terminal that says how far it is. A message that was found in another folder of
+    the account is not counted again, where the server says which is the same."""
+    before = {(one.source, one.candidate.identity) for one in found.findings if one.candidate.is_known_to_server}
     found.sources.append(place_name(source))
     with progress() as line:
         for finding in sweep(source, how, wanted, barred, found.tally, _teller(line, source, found)):
-            found.findings.append(finding)
+            if (finding.source, finding.candidate.identity) not in before:
+                found.findings.append(finding)
     return found
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,9 +14,9 @@ from rich.console import Console
 
 from filters import corrections, moving
 from filters.cli.ending import ENDING
-from filters.cli.mailbox import candidates, gather, hold_back, unverified
+from filters.cli.mailbox import candidates, gather, gather_by_journal, hold_back, unverified
 from filters.cli.options import Access, Terms, journal_to_change
-from filters.errors import FiltersError, LimitError, RefusedError
+from filters.errors import FiltersError, LimitError, LoginError, RefusedError
 from filters.journal import OPEN, Journal, numbers
 from filters.journal import Move as MoveRow
 from filters.lessons import PROMOTIONAL
@@ -25,11 +26,54 @@ from filters.report import Audit, headline, promotional_list, say
 from filters.sources import Source, place_name
 from filters.sweep import Finding, Setup
 
+#: Of the other folders of an account whose login was refused.
+SHUT_OUT = "It was not tried, because the login to the account was refused."
 _AGAIN = "Run it again to be asked, or add --yes."
 _LIFT = "Look at it with --dry-run; lift the brake with --no-brake."
 #: So many messages of a folder may wait to be looked at again; where there are more, the next run looks through all of it.
 _AGAIN_MOST = 1_000
 _MEGABYTE = 1_000_000
+
+
+def clean_location(
+    out: Console,
+    way_in: Access,
+    location: str,
+    journal_file: Path,
+    refused: set[str],
+    *,
+    dry_run: bool,
+    full: bool,
+    ask: Callable[[str], bool] | None,
+) -> Done:
+    """One source from opening to closing; what goes wrong is in the answer. A login that was `refused` is not tried again for another folder
+    of the same account: accounts get locked."""
+    account, start = way_in.account(location), time.monotonic()
+    done = Done(account.name, account.folder_of(location)) if account else Done(location)
+    if done.account in refused:
+        done.error, done.exit_code = SHUT_OUT, LoginError.exit_code
+        return done
+    try:
+        with closing(way_in.open(location, changes=not dry_run)) as source:
+            terms = way_in.terms(location, source)
+            terms = terms if account and not full else replace(terms, judged_by="")
+            if dry_run:
+                dry_run_one(out, source, terms, journal_file)
+            else:
+                clean_one(out, way_in, source, terms, journal_file, ask, done)
+    except FiltersError as error:
+        done.error, done.exit_code = str(error), error.exit_code
+        if isinstance(error, LoginError):
+            refused.add(done.account)
+    done.seconds = time.monotonic() - start
+    return done
+
+
+def dry_run_one(out: Console, source: Source, terms: Terms, journal_file: Path) -> None:
+    """Sweep one source that was opened without leave to change anything, and show what would be moved."""
+    found = gather_by_journal(source, terms.setup, terms.policy, Audit(), one_folder(terms.to), journal_file)
+    show(out, found, terms.setup)
+    say(out, f"Dry run: {len(found.to_move)} would be moved to {terms.to}; nothing was changed.", "bold")
 
 
 def clean_one(
@@ -48,7 +92,7 @@ def clean_one(
     if not source.can_move:
         raise RefusedError(source.why_not)
     done, now = done or Done(source.account), datetime.now(UTC)
-    done.folder = source.folder
+    done.folder = done.folder or source.folder
     with journal_to_change(journal_file) as journal, journal.run(source.account, "clean", now) as run:
         done.run = run
         done.unsettled = _settled(out, moving.reconcile(source, journal))
@@ -112,7 +156,7 @@ def _counted(source: Source, journal: Journal, terms: Terms, now: datetime, done
     extent = source.extent
     if terms.judged_by:
         extent.begin = journal.mark(source.account, source.folder, terms.judged_by)
-    extent.budget = terms.bytes_per_run
+    extent.spared, extent.budget = frozenset(moving.BUSY), terms.bytes_per_run
     if terms.bytes_per_day:
         today = terms.bytes_per_day - journal.traffic(source.account, now - timedelta(days=1))
         if today <= 0:
@@ -135,8 +179,8 @@ def _used_up(terms: Terms) -> str:
 
 
 def _remember(source: Source, terms: Terms, journal: Journal, found: Audit, outcome: moving.Outcome) -> None:
-    """Note how far the folder was looked through. Once more is looked at what could not be read, is too young, or was to be moved and
-    was not, whoever stopped it: nothing that nobody judged, and nothing that waits, is ever passed over."""
+    """Note how far the folder was looked through. Once more is looked at what could not be read, is too young, is flagged or
+    the like, or was to be moved and was not, whoever stopped it: nothing that nobody judged, and nothing that waits, is ever passed over."""
     end = source.extent.end
     if not (terms.judged_by and end):
         return
@@ -237,7 +281,8 @@ def _more(left: int, limits: Limits) -> str:
 
 def _moved(out: Console, outcome: moving.Outcome, to: str, run: str) -> None:
     back = f" Take them back with: unpitch undo --run {run}" if outcome.moved else ""
-    say(out, f"{len(outcome.moved)} moved to {to}.{back}", "bold green")
+    folders = ", ".join(sorted({row.folder for row in outcome.moved})) or to
+    say(out, f"{len(outcome.moved)} moved to {folders}.{back}", "bold green")
     for one in outcome.left:
         say(out, f"  left alone: {one.message_id or one.place.key}: {one.reason}")
 
