@@ -250,6 +250,8 @@ async def ask(port: int, head: str, raw: bytes) -> None:
     """One question over a connection of its own, as both programs' own clients ask."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(head.format(len(raw)).encode() + raw)
+    if head.startswith("SYMBOLS"):  # spamd waits for it, as its own client does
+        writer.write_eof()
     if not await reader.read():
         raise SystemExit("a peer gave no answer")
     writer.close()
