@@ -24,6 +24,7 @@ from filters.cli import (
     learning,
     reviewing,
     scheduling,
+    serving,
     tell,
     training,
     undoing,
@@ -55,6 +56,7 @@ configuration.add_to(app)
 auditing.add_to(app)
 cleaning.add_to(app)
 scheduling.add_to(app)
+serving.add_to(app)
 undoing.add_to(app)
 tell.add_to(app)
 learning.add_to(app)
