@@ -57,11 +57,11 @@ def password_for(
     if command:
         return _first_line(*_output(command, seconds), f"The password command {command[0]}")
     if file:
-        return _from_file(file)
+        return from_file(file)
     if keyring:
         return from_keyring(account)
     if found := _credential(name):
-        return _from_file(found, strict=False)
+        return from_file(found, strict=False)
     if secret := os.environ.get("UNPITCH_PASSWORD"):
         warn(
             "The password comes from UNPITCH_PASSWORD, which other programs of yours can read. --password-command is safer."
@@ -84,17 +84,17 @@ def _credential(name: str) -> Path | None:
     return path if path and path.is_file() else None
 
 
-def _from_file(path: Path, *, strict: bool = True) -> str:
-    """The first line of a file. With `strict` it must be the user's own, and nobody else may read it."""
+def from_file(path: Path, what: str = "The password file", *, strict: bool = True) -> str:
+    """The first line of a file. With `strict` it must be the user's own, and nobody else may read it. Raises LoginError, NotFoundError."""
     try:
         with path.open("rb") as file:
             status, content = os.fstat(file.fileno()), file.read(_SECRET_BYTES)
     except OSError as error:
         why = (error.strerror or "cannot be read").lower()
-        raise NotFoundError(f"The password file {path} cannot be read: {why}.") from None
+        raise NotFoundError(f"{what} {path} cannot be read: {why}.") from None
     if strict and (status.st_mode & (stat.S_IRWXG | stat.S_IRWXO) or status.st_uid not in (os.getuid(), 0)):
-        raise LoginError(f"The password file {path} can be read by others, or is not yours. Run: chmod 600 {path}")
-    return _first_line(content, "", f"The password file {path}")
+        raise LoginError(f"{what} {path} can be read by others, or is not yours. Run: chmod 600 {path}")
+    return _first_line(content, "", f"{what} {path}")
 
 
 def _first_line(output: bytes, fault: str, origin: str) -> str:
@@ -145,17 +145,22 @@ def _output(words: Sequence[str], seconds: float) -> tuple[bytes, str]:
 
 def from_keyring(account: str) -> str:
     """The password of an account. Raises LoginError, also where there is no keyring, or it is locked."""
-    with _keyring() as keyring:
-        secret = keyring.get_password(SERVICE, account)
+    secret = in_keyring(account)
     if not secret:
         raise LoginError(f"The keyring holds no password for {account}. Put it there with: unpitch password {account}")
-    return str(secret)
+    return secret
 
 
-def to_keyring(account: str, secret: str) -> None:
-    """Keep a password. Raises LoginError."""
+def in_keyring(account: str, service: str = SERVICE) -> str:
+    """What the keyring holds for an account, "" for nothing. Raises LoginError."""
     with _keyring() as keyring:
-        keyring.set_password(SERVICE, account, secret)
+        return str(keyring.get_password(service, account) or "")
+
+
+def to_keyring(account: str, secret: str, service: str = SERVICE) -> None:
+    """Keep a password, or another secret of an account. Raises LoginError."""
+    with _keyring() as keyring:
+        keyring.set_password(service, account, secret)
 
 
 @contextmanager

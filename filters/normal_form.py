@@ -33,11 +33,12 @@ def normal(text: str) -> str:
     Lone surrogates become U+FFFD, so that the result can always be encoded. Of a hundred marks and symbols in a row the rest
     is dropped.
     """
-    if not text.isascii():
+    if not text.isascii():  # nothing of this is in ASCII
         text = _INVISIBLE.sub("", text.encode("utf-8", "surrogatepass").decode("utf-8", "replace"))
-    # these two first: NFKC takes an acute accent for a blank and a mark, and a double prime for two primes
-    text = _MARKS.sub(r"\1", text.replace("\u00b4", "'").replace("\u2033", '"'))
-    text = _NOT_PLAIN.sub(lambda char: _PLAIN[ord(char[0])], unicodedata.normalize("NFKC", text))
+        # these two first: NFKC takes an acute accent for a blank and a mark, and a double prime for two primes
+        text = _MARKS.sub(r"\1", text.replace("\u00b4", "'").replace("\u2033", '"'))
+        text = unicodedata.normalize("NFKC", text)
+    text = _NOT_PLAIN.sub(lambda char: _PLAIN[ord(char[0])], text)
     return "\n".join(filter(None, (" ".join(line.split()) for line in text.split("\n"))))
 
 

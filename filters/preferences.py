@@ -39,6 +39,7 @@ class Preferences:
     poll_seconds: int | None = None
     password_command: tuple[str, ...] | None = field(default=None, repr=False)
     oauth_token_command: tuple[str, ...] | None = field(default=None, repr=False)
+    oauth_tokens: str | None = None
     password_file: Path | None = None
     keyring: bool | None = None
     ca_file: Path | None = None
@@ -56,7 +57,7 @@ class Preferences:
 
 
 #: Ways to a password, of which an account may have one.
-SECRETS = ("password_command", "oauth_token_command", "password_file", "keyring")
+SECRETS = ("password_command", "oauth_token_command", "oauth_tokens", "password_file", "keyring")
 #: What holds where nobody says otherwise. `move` is then what the sender's data call promotional, and `to` the sender's name.
 USUAL = Preferences(
     never=(),
@@ -179,6 +180,13 @@ def _path(value: Any) -> Path:
     return Path(value).expanduser()
 
 
+def checked_tokens(value: Any) -> str:
+    """Where OAuth2 tokens are: "keyring", or the absolute path of a file. Raises ValueError."""
+    if not isinstance(value, str) or not value or value == "true":
+        raise ValueError('is "keyring", or the path of a file')
+    return value if value == "keyring" else str(Path(value).expanduser().absolute())
+
+
 #: Every key of an account and of [defaults], in the order in which they are shown.
 KEYS: dict[str, Key] = {
     "to": Key(checked_target, "--to", "folder to move to; {category} and {year} are filled in"),
@@ -195,6 +203,9 @@ KEYS: dict[str, Key] = {
     "poll_seconds": Key(_number(5), "--poll-seconds", "between looks for new mail, where watch is not told of it"),
     "password_command": Key(_words, "--password-command", "program that prints the password, and its arguments"),
     "oauth_token_command": Key(_words, "--oauth-token-command", "program that prints an OAuth2 access token"),
+    "oauth_tokens": Key(
+        checked_tokens, "--oauth-tokens", 'where `unpitch login` keeps its tokens: "keyring", or a file'
+    ),
     "password_file": Key(_path, "--password-file", "file with the password, which nobody else may read"),
     "keyring": Key(_switch, "--keyring", "the password is in the keyring of the system"),
     "ca_file": Key(_path, "--ca-file", "certificate authority of a private server (PEM)"),

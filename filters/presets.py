@@ -41,3 +41,8 @@ def preset_for(address: str) -> Preset | None:
     """The provider of an address; None for one that is not known."""
     domain = address.rpartition("@")[2].lower()
     return next((one for one in presets() if domain in one.domains), None)
+
+
+def preset_at(host: str) -> Preset | None:
+    """The provider that an IMAP server belongs to; None for one that is not known."""
+    return next((one for one in presets() if one.host == host.lower()), None)

@@ -8,17 +8,17 @@ writes: everything below belongs to the sender.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from itertools import takewhile
+from pathlib import Path
 
 from filters.authentication_results import Results, parse, plain
 from filters.errors import UsageError
 from filters.message import Message
 from filters.safe_text import safe_text
+from filters.senders.parsing import parsed
 
 PLACEMENTS = ("above", "below", "bottom")
 _HEADER = "authentication-results"
@@ -68,7 +68,7 @@ class Run:
 @cache
 def providers() -> tuple[Provider, ...]:
     """What providers.toml says."""
-    tables = tomllib.loads(files(__package__).joinpath("providers.toml").read_text("utf-8"))["provider"]
+    tables = parsed(Path(__file__).parent)["providers.toml"]["provider"]
     lists = ("hosts", "ids", "hops")
     return tuple(Provider(**table | {key: tuple(table[key]) for key in lists}) for table in tables)
 

@@ -8,8 +8,6 @@ from base64 import b64encode
 from collections.abc import Callable
 from urllib.parse import quote
 
-from rich.cells import cell_len, set_cell_size
-
 #: What stands in place of a secret.
 REDACTED = "…"
 _LINK = re.compile(r"(?i)\b(?:https?://|mailto:)[^\s<>\"']+")
@@ -30,9 +28,11 @@ def safe_text(text: str, width: int = 0) -> str:
     The output never holds anything a terminal could obey (T3 of the threat model), and never a secret of a link (6.4).
     """
     shown = escaped(redact(text))
-    if width and cell_len(shown) > width:
-        shown = set_cell_size(shown, width - 1).rstrip() + "…"
-    return shown
+    if not width or (len(shown) <= width and shown.isascii()):
+        return shown
+    from rich.cells import cell_len, set_cell_size  # noqa: PLC0415  (for what is long or wide only: it has tables to load)
+
+    return set_cell_size(shown, width - 1).rstrip() + "…" if cell_len(shown) > width else shown
 
 
 def escaped(text: str) -> str:

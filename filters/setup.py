@@ -40,6 +40,13 @@ def proposed(headers: Sequence[bytes]) -> Authserv | None:
     return min(often, key=lambda one: (-counts[one], one.placement)) if often else None
 
 
+def target(folders: Sequence[str], prefix: str, delimiter: str, usual: str) -> str:
+    """A folder to move to: one of the usual name, in whatever letters and wherever it lies, if there is one; else the usual name."""
+    last = [(one.rpartition(delimiter)[2] if delimiter else one, one) for one in folders]
+    there = [one for name, one in last if name.casefold() == usual.casefold()]
+    return min(there, key=lambda one: (len(one), one)).removeprefix(prefix) if there else usual
+
+
 def table(account: Account) -> str:
     """The account as TOML."""
     lines = [f"[accounts.{account.name}]", f"location = {toml(account.location)}"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from email import message_from_bytes
 from email.encoders import encode_base64
 from email.message import Message as Mime
+from email.policy import compat32
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from filters.errors import InputError
 from filters.features import Features, is_pair, is_word, read, templates_of
 from filters.labelled import is_barred
-from filters.message import parse
+from filters.message import Message, parse
 from filters.model import PAIRS_SCALE, SCHEMA, WORDS_SCALE, Model
 from filters.safe_text import safe_text
 from filters.senders import Sender
@@ -76,31 +77,41 @@ class Example:
     """By data no advertising as a whole, whatever the model says (`judge`): several messages, or a wanted stream."""
 
 
+#: Long headers stay on one line: to fold them takes longer than to read the mail.
+_UNFOLDED = compat32.clone(max_line_length=None)
+
+
 def read_corpus(root: Path, sender: Sender) -> list[Example]:
     """All mails of `root`/<category>/*.eml, sorted by path; the author is the letter that begins the file name's slug."""
     examples = []
     for path in sorted(root.glob("*/*.eml")):
         raw = path.read_bytes()
-        variants = tuple(features_of(variant, sender) for variant in carriers(raw))
+        first = parse(raw)
+        variants = (
+            _features(first, sender),
+            *(features_of(variant, sender) for variant in carriers(raw)[1:]),
+        )
         author = path.stem.split("-")[2]
         examples.append(
-            Example(
-                f"{path.parent.name}/{path.name}", path.parent.name, author, variants, is_barred(parse(raw), sender)
-            )
+            Example(f"{path.parent.name}/{path.name}", path.parent.name, author, variants, is_barred(first, sender))
         )
     return examples
 
 
 def features_of(raw: bytes, sender: Sender, *, general: bool = False) -> Features:
     """The features of one mail."""
-    message = parse(raw)
+    return _features(parse(raw), sender, general=general)
+
+
+def _features(message: Message, sender: Sender, *, general: bool = False) -> Features:
     return read(message, sender, templates_of(message, sender), general=general)
 
 
 def carriers(raw: bytes) -> list[bytes]:
     """The mail as it is; with text or HTML alone and encoded otherwise; without the sender's private headers, and then without
     the footer too (scrubbed and re-sent mail has neither). What a mail says must not depend on what carries it."""
-    plain, html = _part(message_from_bytes(raw), "plain"), _part(message_from_bytes(raw), "html")
+    mime = message_from_bytes(raw)
+    plain, html = _part(mime, "plain"), _part(mime, "html")
     bare = _bare(raw)
     found = [raw, bare]
     if plain is not None:
@@ -114,7 +125,7 @@ def _bare(raw: bytes) -> bytes:
     mime = message_from_bytes(raw)
     for name in [name for name in mime if name.lower().startswith(("x-", "feedback-id", "list-unsubscribe"))]:
         del mime[name]
-    return mime.as_bytes()
+    return mime.as_bytes(policy=_UNFOLDED)
 
 
 def _part(mime: Mime, subtype: str) -> str | None:
@@ -135,7 +146,7 @@ def _only(raw: bytes, text: str, subtype: str, charset: str) -> bytes:
     mime["MIME-Version"] = "1.0"
     mime["Content-Type"] = f"text/{subtype}; charset={charset}"
     encode_base64(mime)
-    return mime.as_bytes()
+    return mime.as_bytes(policy=_UNFOLDED)
 
 
 def fit(examples: Iterable[Example], recipe: Recipe, about: dict[str, Any]) -> tuple[Model, LogisticRegression]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import resource
 import select
 import signal
 import struct
@@ -22,15 +21,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
-from math import ceil
 from types import TracebackType
 from typing import Any, BinaryIO, TypeVar
 
-from filters.errors import FiltersError, InputError
+from filters.confinement import CPU_SECONDS, MEMORY_BYTES, OUT_OF_MEMORY, allow_time, answer, limit, outcome
+from filters.errors import FiltersError
 
-#: Seconds of processor time for one mail, and bytes of address space for a child. Real mail takes 0.01 s and 70 MB.
-CPU_SECONDS = 2
-MEMORY_BYTES = 512 * 1024 * 1024
 #: Seconds on the clock: the last resort, for what neither computes nor ends.
 WALL_SECONDS = 30.0
 #: Mails that a child has in hand, so that it never waits for the next one; and how many make it worth to start another child, which
@@ -41,8 +37,6 @@ _ANSWER_CAP = 1_048_576
 _PIPE_BYTES = 65_536
 #: What a pipe to a child holds where the system lets us say so (Linux): so it has work while we wait for a server.
 _STOCK_BYTES = 1_048_576
-_OPEN_FILES = 32
-_OUT_OF_MEMORY = 12
 
 _LENGTH = struct.Struct(">I")
 _Label = TypeVar("_Label")
@@ -248,7 +242,7 @@ def _cause(child: _Child, wall_seconds: float) -> str:
         return f"took longer than {wall_seconds:.0f} s"
     if code == -signal.SIGXCPU:
         return f"used more than {CPU_SECONDS} s of processor time"
-    if code == _OUT_OF_MEMORY:
+    if code == OUT_OF_MEMORY:
         return f"needed more than {MEMORY_BYTES >> 20} MB of memory"
     return f"crashed the reading process ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
 
@@ -281,17 +275,17 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing that prints can write among the answers
     try:
         task = _task(*json.loads(_next(mails) or b"[]"))
-        _limit()
-        _say(answers, _answer("ready", None))
+        limit()
+        _say(answers, answer("ready", None))
         while (raw := _next(mails)) is not None:
-            _allow_time()
-            _say(answers, _outcome(task, raw))
+            allow_time()
+            _say(answers, outcome(task, raw))
     except BrokenPipeError:
         os._exit(0)
     except FiltersError as error:
-        _say(answers, _answer("broken", [str(error), error.exit_code]))
+        _say(answers, answer("broken", [str(error), error.exit_code]))
     except Exception as error:  # a defect of ours; no mail was read yet
-        _say(answers, _answer("broken", [f"{type(error).__name__}: {error}", FiltersError.exit_code]))
+        _say(answers, answer("broken", [f"{type(error).__name__}: {error}", FiltersError.exit_code]))
 
 
 def _task(name: str, setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
@@ -300,52 +294,10 @@ def _task(name: str, setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]
     return task
 
 
-def _limit() -> None:
-    """After the imports, which may write byte code; from here on, neither files nor processes are made."""
-    for kind, most in (
-        (resource.RLIMIT_AS, MEMORY_BYTES),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_NOFILE, _OPEN_FILES),
-        (resource.RLIMIT_NPROC, 0),
-    ):
-        with suppress(ValueError, OSError):  # macOS knows no limit of address space
-            resource.setrlimit(kind, (_within(kind, most), _within(kind, most)))
-
-
-def _within(kind: int, most: int) -> int:
-    hard = resource.getrlimit(kind)[1]
-    return most if hard == resource.RLIM_INFINITY else min(most, hard)
-
-
-def _allow_time() -> None:
-    """Let the kernel end this process `CPU_SECONDS` (at most one more) from now, in processor time."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    soft = ceil(usage.ru_utime + usage.ru_stime + CPU_SECONDS)
-    resource.setrlimit(
-        resource.RLIMIT_CPU, (_within(resource.RLIMIT_CPU, soft), resource.getrlimit(resource.RLIMIT_CPU)[1])
-    )
-
-
-def _outcome(task: Callable[[bytes], dict[str, Any]], raw: bytes) -> bytes:
-    try:
-        return _answer("answer", task(raw))
-    except InputError as error:
-        return _answer("failure", str(error))
-    except MemoryError:
-        os._exit(_OUT_OF_MEMORY)
-    except Exception as error:  # its text may hold mail
-        return _answer("failure", f"a defect in unpitch ({type(error).__name__})")
-
-
 def _next(mails: BinaryIO) -> bytes | None:
     """The content of the next frame; None at the end."""
     length = mails.read(_LENGTH.size)
     return mails.read(_LENGTH.unpack(length)[0]) if len(length) == _LENGTH.size else None
-
-
-def _answer(kind: str, content: Any) -> bytes:
-    return json.dumps([kind, content]).encode()
 
 
 def _say(answers: BinaryIO, answer: bytes) -> None:

@@ -1,5 +1,6 @@
 """Nights on a mailbox of 100,000 messages, on a throwaway Dovecot behind a proxy that delays each direction by 50 ms and counts: one
-without new mail, and one with 200 new messages of which 8 are to be moved, beside a bare client that sends the same few commands.
+without new mail, and one with 200 new messages of which 8 are to be moved, beside a bare client that sends the same few commands; and
+500 moves. Timed from connecting to the end of LOGOUT, within one process for both; starting Python is in neither.
 
 Usage: scripts/bench_imap nights, or: PYTHONPATH=.:tests python scripts/nights_bench.py [--messages 100000] [--delay 0.05]
 """
@@ -15,6 +16,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -22,10 +25,14 @@ import mails
 from dovecot import PASSWORD, Dovecot
 from rich.console import Console
 
+from filters import moving
 from filters.cli import nightly
 from filters.cli.options import Access, journal_path
 from filters.config import Account, Config
+from filters.journal import Candidate, open_journal
 from filters.preferences import Preferences
+from filters.sources import Mail, Wanted
+from filters.sources.imap import open_imap
 
 BODY = f"{mails.ADVERT} {'x' * 100}\r\n" * 350 + f"\r\n{mails.DISCLOSURE}\r\n"  # about 75 kB, as the mails of 2026
 
@@ -116,8 +123,9 @@ def main() -> None:
             account = Account("home", location, ("INBOX",), Preferences(trust_authserv=(mails.TRUSTED,)))
             way_in = Access(lambda _: PASSWORD, Preferences(), Config(Path(), (account,)))
             (place,) = way_in.locations(["home"])
+            out = Console(quiet=True)
             done = nightly.clean_location(
-                Console(quiet=True), way_in, place, journal_path(), set(), dry_run=False, full=False, ask=None
+                out, way_in, place, journal_path(), set(), dry_run=False, full=False, ask=None
             )
             return f"{done.messages:,} looked at, {done.moved} moved {done.error}"
 
@@ -136,6 +144,27 @@ def main() -> None:
                 moved = list(range(last - 7, last + 1))
                 proxy.measured("bare client, the same", partial(bare, proxy.port, user, first, moved))
             first = last + 1
+        five_hundred(server, proxy, Path(state))
+
+
+def five_hundred(server: Dovecot, proxy: Proxy, state: Path) -> None:
+    """The move alone, from the first question about the target to the last word in the journal; the target is there."""
+    user = server.new_user()
+    for number in range(501):
+        server.deliver(user, mails.mail(number=number), flags="S")
+    location = f"imap://{user}@127.0.0.1:{proxy.port}"
+    wanted = Wanted(("From",), lambda _: True)
+    with (
+        closing(open_imap(location, lambda _: PASSWORD, changes=True)) as source,
+        open_journal(state / "moves") as journal,
+    ):
+        found = [one for one in source.scan(wanted) if isinstance(one, Mail)]
+        chosen = [Candidate(one.place, one.identity, one.place.key, one.size, "advert", "[]") for one in found]
+        with journal.run(source.account, "clean", datetime.now(UTC)) as run:
+            moving.move(source, journal, run, chosen[:1], "LinkedIn")
+            proxy.measured(
+                "unpitch, 500 moves", lambda: len(moving.move(source, journal, run, chosen[1:], "LinkedIn").moved)
+            )
 
 
 if __name__ == "__main__":

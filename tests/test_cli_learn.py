@@ -250,6 +250,7 @@ def explained(raw: bytes, person: Person) -> str:
     return done.stdout.partition("\n")[0]
 
 
+@pytest.mark.parametrize("person", ["dovecot"], indirect=True)  # the trainer sees no mailbox; it takes a minute
 def test_what_was_dragged_back_is_kept_by_the_model_that_learnt_it(person: Person) -> None:
     person.account.box.deliver(REPORT, "S")
     assert "3 moved to LinkedIn" in person.clean()

@@ -111,8 +111,9 @@ def test_without_questions_and_the_audit_is_of_the_last_days(dovecot: Dovecot, b
 
 
 def test_with_questions_it_asks_who_is_to_be_believed(dovecot: Dovecot, box: str, tmp_path: Path) -> None:
-    done = on_terminal("init", dovecot.url(box), *words(dovecot), state=tmp_path, answers="y\n")
+    done = on_terminal("init", dovecot.url(box), *words(dovecot), state=tmp_path, answers="\ny\n")
     assert done.returncode == 0, done.stderr
+    assert "Advertising goes to LinkedIn, which the first run that moves makes." in done.stdout
     assert f"carry results of {mails.TRUSTED}" in done.stdout
     (account,) = load(tmp_path / "config.toml").accounts
     assert account.preferences.trust_authserv == (f"{mails.TRUSTED}:above",)
@@ -130,8 +131,10 @@ def test_a_wrong_password_writes_nothing(dovecot: Dovecot, user: str, tmp_path: 
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [
-        (["ann@outlook.com", "--yes"], 77, "OAuth2"),
+        (["ann@outlook.com", "--yes", "--oauth-tokens", "tokens"], 2, "--client-id"),
+        (["imaps://ann@outlook.office365.com", "--yes", "--oauth-tokens", "tokens"], 2, "--client-id"),
         (["ann@nowhere.example", "--yes"], 2, "--host"),
+        (["ann@nowhere.example", "--yes"], 2, "--lookup"),
         (["no address"], 2, "no mail address"),
         ([], 2, "mail address"),
     ],
@@ -166,3 +169,48 @@ def test_a_password_goes_to_the_keyring_when_asked(dovecot: Dovecot, user: str, 
     assert (load(tmp_path / "config.toml").accounts[0].preferences.keyring, PASSWORD in done.stdout) == (True, False)
     looked = unpitch("audit", "home", state=tmp_path, **environment | {"UNPITCH_PASSWORD": ""})
     assert looked.returncode == 0, looked.stderr
+
+
+def test_folders_that_are_there_are_proposed_and_taken(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
+    for folder in (".Lists", ".Archive.linkedin"):
+        dovecot.deliver(user, mails.mail(), folder=folder, flags="S")
+    asked = ["init", dovecot.url(user), "--no-audit", *words(dovecot, "--trust-authserv", mails.TRUSTED)]
+    answers = "INBOX, Nowhere\nINBOX, lists\nJunk\n\n"
+    done = on_terminal(*asked, state=tmp_path, answers=answers)
+    assert done.returncode == 0, done.stderr
+    assert "There are other folders: Archive/linkedin, Lists" in done.stdout
+    assert "There is no folder Nowhere" in done.stdout
+    assert "Junk is a special folder" in done.stdout
+    assert "Advertising goes to Archive/linkedin, which is there." in done.stdout
+    (account,) = load(tmp_path / "config.toml").accounts
+    assert (account.folders, account.preferences.to) == (("INBOX", "Lists"), "Archive/linkedin")
+
+
+def test_folders_by_options_and_the_rest_by_environment(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
+    dovecot.deliver(user, mails.mail(), folder=".Lists", flags="S")
+    rest = ["--yes", "--no-audit", "--folder", "Lists", "--to", "Ads/{year}", *words(dovecot)]
+    environment = {
+        "UNPITCH_ADDRESS": "ann@example.org",
+        "UNPITCH_HOST": f"localhost:{dovecot.port}",
+        "UNPITCH_USER": user,
+    }
+    done = unpitch("init", *rest, state=tmp_path, **environment)
+    assert done.returncode == 0, done.stderr
+    (account,) = load(tmp_path / "config.toml").accounts
+    assert account.locations() == [f"imaps://{user}@localhost:{dovecot.port}/Lists"]
+    assert account.preferences.to == "Ads/{year}"
+    wrong = unpitch("init", *rest, "--folder", "Junk", "--name", "x", state=tmp_path, **environment)
+    assert (wrong.returncode, "no folder Junk" in wrong.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("folders", "prefix", "delimiter", "found"),
+    [
+        (["INBOX"], "", "/", "LinkedIn"),
+        (["INBOX.LinkedIn", "INBOX"], "INBOX.", ".", "LinkedIn"),
+        (["Old/linkedin", "LINKEDIN"], "", "/", "LINKEDIN"),
+        (["Not LinkedIn"], "", "", "LinkedIn"),
+    ],
+)
+def test_a_folder_of_the_usual_name_is_used_again(folders: list[str], prefix: str, delimiter: str, found: str) -> None:
+    assert setup.target(folders, prefix, delimiter, "LinkedIn") == found

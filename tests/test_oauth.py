@@ -22,6 +22,7 @@ from filters.errors import LoginError
 from filters.sources import Mail
 from filters.sources.guarded import GuardedClient
 from filters.sources.imap import open_imap
+from filters.sources.session import Secret
 
 GOOD = "eyJhbGciOi.good-token_" + "x" * 2_300
 _MORE = """
@@ -154,6 +155,20 @@ def test_f27_a_token_that_runs_out_is_renewed_once_and_only_once() -> None:
     ):
         assert [one for one in source.scan(WANTED) if isinstance(one, Mail)] == []
     assert asked == ["first", "second"]
+
+
+def test_f27_what_runs_for_hours_may_renew_again_later_but_not_at_once() -> None:
+    now, tokens = [0.0], iter("abcdef")
+    secret = Secret(lambda: next(tokens), oauth=True, clock=lambda: now[0])
+    assert not secret.renew(), "a first token that is refused is not replaced"
+    with ScriptedServer({"CAPABILITY": b"* CAPABILITY IMAP4rev1 AUTH=XOAUTH2\r\nTAG OK x\r\n"}) as scripted:
+        client = GuardedClient("127.0.0.1", scripted.port, tls=False, changes=False)
+        secret.log_in(client, "ann")
+        client.logout()
+    hours = []
+    for now[0] in (0, 1, 599, 3_600, 3_700, 7_200):
+        hours.append(secret.renew())
+    assert hours == [True, False, False, True, False, True]
 
 
 def test_a_server_without_oauth_says_so() -> None:

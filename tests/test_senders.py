@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hostile import cpu_limit
 from filters.errors import InputError
 from filters.normal_form import fold, normal, words
 from filters.senders import Disclosure, Footer, Found, Sender, load, load_from
+from filters.senders.parsing import parsed
 
 DISCLOSURE = (
     "This is a promotional message from a marketing or hiring partner and was sent to you based on your browsing activity or"
@@ -466,3 +468,25 @@ def test_t6_time_grows_with_the_text_only(sender: Sender, text: str) -> None:
 @pytest.mark.parametrize("text", ["", "\n", '"', ">", "----", "#", "'" * 5])
 def test_little_text_holds_nothing(sender: Sender, text: str) -> None:
     assert sender.find(text) == ()
+
+
+def test_tables_that_are_kept_are_those_of_the_files_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kept beside the byte code, and believed only for the same bytes; a damaged one, or none, costs time and nothing else."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    (tmp_path / "a.toml").write_text('x = "1"')
+    kept = tmp_path / "__pycache__" / "tables.json"
+    assert parsed(tmp_path) == {"a.toml": {"x": "1"}} and kept.is_file()
+    kept.write_text(kept.read_text().replace('"1"', '"2"'))
+    assert parsed(tmp_path) == {"a.toml": {"x": "2"}}  # it is what is read
+    (tmp_path / "a.toml").write_text('x = "3"')
+    assert parsed(tmp_path) == {"a.toml": {"x": "3"}}
+    for damaged in ("", "[]", '{"sha256": 1}', "\0"):
+        kept.write_text(damaged)
+        assert parsed(tmp_path) == {"a.toml": {"x": "3"}}
+    (tmp_path / "a.toml").write_text("x = 2026-11-30")
+    assert str(parsed(tmp_path)["a.toml"]["x"]) == "2026-11-30"
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    kept.unlink()
+    assert parsed(tmp_path) and not kept.exists()

@@ -19,10 +19,12 @@ from filters.cli import (
     auditing,
     cleaning,
     configuration,
+    granting,
     initial,
     learning,
     reviewing,
     scheduling,
+    serving,
     tell,
     training,
     undoing,
@@ -50,11 +52,13 @@ app = typer.Typer(
 # in the order in which a person meets them
 initial.add_to(app)
 accounts.add_to(app)
+granting.add_to(app)
 configuration.add_to(app)
 auditing.add_to(app)
 cleaning.add_to(app)
 watching.add_to(app)
 scheduling.add_to(app)
+serving.add_to(app)
 undoing.add_to(app)
 tell.add_to(app)
 learning.add_to(app)

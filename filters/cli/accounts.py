@@ -16,6 +16,7 @@ from filters.cli.options import (
     Access,
     CaFile,
     Keyring,
+    OAuthTokens,
     PasswordCommand,
     PasswordFile,
     TokenCommand,
@@ -48,13 +49,19 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
     password_command: PasswordCommand = "",
     oauth_token_command: TokenCommand = "",
+    oauth_tokens: OAuthTokens = "",
     password_file: PasswordFile = None,
     keyring: Keyring = False,
     ca_file: CaFile = None,
 ) -> None:
     """Look at everything that a run depends on, and say for each thing that is not well what to do. Changes nothing."""
     way_in = access(
-        password_command, ca_file, password_file=password_file, keyring=keyring, oauth_token_command=oauth_token_command
+        password_command,
+        ca_file,
+        password_file=password_file,
+        keyring=keyring,
+        oauth_token_command=oauth_token_command,
+        oauth_tokens=oauth_tokens,
     )
     now = datetime.now(UTC)
     found = [("", examine.machine(journal_path(), now))]

@@ -22,6 +22,7 @@ from filters.cli.options import (
     Keyring,
     Move,
     Never,
+    OAuthTokens,
     OlderThan,
     PasswordCommand,
     PasswordFile,
@@ -75,6 +76,7 @@ def audit(
     region: Region = None,
     password_command: PasswordCommand = "",
     oauth_token_command: TokenCommand = "",
+    oauth_tokens: OAuthTokens = "",
     password_file: PasswordFile = None,
     keyring: Keyring = False,
     ca_file: CaFile = None,
@@ -98,6 +100,7 @@ def audit(
         unverified=unverified,
         region=region,
         oauth_token_command=oauth_token_command,
+        oauth_tokens=oauth_tokens,
         password_file=password_file,
         keyring=keyring,
     )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -14,24 +13,39 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from filters import config, senders, setup
+from filters import config, oauth, senders, setup
+from filters.cli.finding import Search, missing, where
+from filters.cli.granting import (
+    Browser,
+    ClientId,
+    ClientSecretFile,
+    ProviderName,
+    Server,
+    before_or_host,
+    client_of,
+    earlier,
+    give,
+)
 from filters.cli.mailbox import gather_by_journal
 from filters.cli.options import (
     Access,
     CaFile,
     Keyring,
+    OAuthTokens,
     PasswordCommand,
     PasswordFile,
+    To,
     TokenCommand,
     Trust,
     access,
+    by_token,
     console,
 )
 from filters.config import Account, Config
 from filters.credentials import password_for, to_keyring
 from filters.errors import LoginError, UsageError
-from filters.preferences import Preferences
-from filters.presets import Preset, preset_for
+from filters.preferences import SECRETS, Preferences, checked_target
+from filters.presets import Preset
 from filters.receivers import pinned_for
 from filters.report import Audit, Figures, audit_text, say
 from filters.safe_text import safe_text
@@ -49,18 +63,45 @@ def add_to(app: typer.Typer) -> None:
 
 def init(
     address: Annotated[
-        str, typer.Argument(metavar="[ADDRESS]", help="Your mail address, an IMAP location, or the path of a Maildir.")
+        str,
+        typer.Argument(
+            metavar="[ADDRESS]",
+            envvar="UNPITCH_ADDRESS",
+            help="Your mail address, an IMAP location, or the path of a Maildir.",
+        ),
     ] = "",
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="What to call the account.")] = "",
     host: Annotated[
-        str, typer.Option("--host", metavar="HOST[:PORT]", help="IMAP server, where the provider is not known.")
+        str,
+        typer.Option(
+            "--host", metavar="HOST[:PORT]", envvar="UNPITCH_HOST", help="IMAP server, where the provider is not known."
+        ),
     ] = "",
-    user: Annotated[str, typer.Option("--user", metavar="NAME", help="Login, where it is not the address.")] = "",
+    user: Annotated[
+        str, typer.Option("--user", metavar="NAME", envvar="UNPITCH_USER", help="Login, where it is not the address.")
+    ] = "",
+    lookup: Annotated[
+        bool, typer.Option("--lookup", help="Ask DNS for the server of a provider that is not known (extra: lookup).")
+    ] = False,
+    nameserver: Annotated[
+        str, typer.Option("--nameserver", metavar="ADDRESS[:PORT]", help="Ask this DNS server instead of the system's.")
+    ] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing; take what is proposed.")] = False,
     audit: Annotated[bool, typer.Option("--audit/--no-audit", help="End with a look at the last 90 days.")] = True,
+    folder: Annotated[
+        list[str] | None,
+        typer.Option("--folder", metavar="FOLDER", help="Look through this folder; may be repeated. Default: INBOX."),
+    ] = None,
+    to: To = None,
     trust: Trust = None,
+    provider: ProviderName = "",
+    client_id: ClientId = "",
+    client_secret_file: ClientSecretFile = None,
+    server: Server = "",
+    browser: Browser = True,
     password_command: PasswordCommand = "",
     oauth_token_command: TokenCommand = "",
+    oauth_tokens: OAuthTokens = "",
     password_file: PasswordFile = None,
     keyring: Keyring = False,
     ca_file: CaFile = None,
@@ -72,29 +113,36 @@ def init(
     way_in = access(
         password_command,
         ca_file,
+        to=to,
         trust=trust,
         oauth_token_command=oauth_token_command,
+        oauth_tokens=oauth_tokens,
         password_file=password_file,
         keyring=keyring,
     )
     out, ask = console(), sys.stdin.isatty() and not yes
     if not address:
-        address = typer.prompt("Your mail address") if ask else _missing("Give your mail address")
-    location, preset = _where(out, address, host, user, ask)
-    wanted, password = _absolute(way_in.asked), None
+        address = typer.prompt("Your mail address") if ask else missing("Give your mail address")
+    location, preset = where(out, address, Search(ask, host, user, lookup, nameserver))
+    wanted, password, folders = _absolute(way_in.asked), None, tuple(folder or ())
     if preset and preset.megabytes_per_day:
         wanted = replace(wanted, megabytes_per_day=preset.megabytes_per_day)
     if location.lower().startswith(SCHEMES):
-        _advise(out, preset, wanted)
-        password = _password(way_in, location, wanted, ask)
-        login = Access(password, wanted)
-        found = login.describe(location, _NEWEST)
+        _advise(out, preset, wanted, bool(client_id))
+        leave = _Leave(provider, client_id, client_secret_file, server, browser)
+        wanted = _by_oauth(out, location, preset, wanted, leave, ask)
+        password = None if wanted.oauth_tokens else _password(wanted)
+        found = Access(password, wanted).describe(location, _NEWEST)
+        say(out, f"The login works: {found.folder} has {found.messages:,} messages.", "green")
+        folders = _folders(out, found, folders, ask)
+        wanted = replace(wanted, to=_target(out, found, wanted.to, ask))
         wanted = replace(wanted, trust_authserv=_trusted(out, location, wanted, found, ask))
-        wanted = replace(wanted, keyring=_kept(out, location, wanted, password, ask))
+        if password:
+            wanted = replace(wanted, keyring=_kept(out, location, wanted, password, ask))
     taken = [one.name for one in way_in.config.accounts]
     is_url = address.lower().startswith(SCHEMES)
     spoken = parse_url(address).user if is_url else address.rstrip("/").rpartition("/")[2]
-    account = Account(name or setup.name_for(spoken, taken), location, (), wanted)
+    account = Account(name or setup.name_for(spoken, taken), location, folders, wanted)
     setup.add(way_in.config.path, account)
     say(out, f"The account {account.name} stands in {way_in.config.path} now.", "bold green")
     made = config.load(way_in.config.path).named(account.name)
@@ -110,44 +158,46 @@ def _absolute(wanted: Preferences) -> Preferences:
     return replace(wanted, **{key: path.expanduser().absolute() for key, path in paths.items() if path})
 
 
-def _missing(what: str) -> str:
-    raise UsageError(f"{what}: there is no terminal to ask on, or --yes forbids it.")
-
-
-def _where(out: Console, address: str, host: str, user: str, ask: bool) -> tuple[str, Preset | None]:
-    """The location of the mailbox, and what is known of its provider. Raises UsageError."""
-    if address.lower().startswith(SCHEMES) or os.path.isdir(os.path.expanduser(address)):
-        return setup.local_location(address), None
-    if "@" not in address:
-        raise UsageError(f"{safe_text(address)} is no mail address, no IMAP location, and no Maildir.")
-    preset = None if host else preset_for(address)
-    if preset:
-        say(out, f"{preset.name}: {preset.host}", "bold")
-        return preset.location(user or address), preset
-    domain = address.rpartition("@")[2]
-    if not host:
-        question = f"The provider of {domain} is not known. Its IMAP server"
-        host = typer.prompt(question, default=f"imap.{domain}") if ask else _missing("Name the server by --host")
-    location = f"imaps://{user or address}@{host}"
-    parse_url(location)
-    return location, None
-
-
-def _advise(out: Console, preset: Preset | None, wanted: Preferences) -> None:
+def _advise(out: Console, preset: Preset | None, wanted: Preferences, own_client: bool) -> None:
     """What this provider wants, before somebody types a password that it will refuse."""
-    if not preset:
+    if not preset or own_client or by_token(wanted):
         return
-    if preset.auth == "oauth" and not wanted.oauth_token_command:
-        raise LoginError(
-            f"{preset.name}: {preset.advice} Start again with --oauth-token-command; the README names such programs."
-        )
-    if preset.auth == "app password" and not wanted.oauth_token_command:
+    if preset.auth == "app password":
         say(out, "It wants an app password, made for this one use; your usual password is refused.", "yellow")
     if preset.advice:
         say(out, preset.advice)
 
 
-def _password(way_in: Access, location: str, wanted: Preferences, ask: bool) -> Callable[[str], str]:
+@dataclass(frozen=True, slots=True)
+class _Leave:
+    """What options say about a login by OAuth2."""
+
+    provider: str
+    client_id: str
+    secret_file: Path | None
+    server: str
+    browser: bool
+
+
+def _by_oauth(
+    out: Console, location: str, preset: Preset | None, wanted: Preferences, leave: _Leave, ask: bool
+) -> Preferences:
+    """Have leave given where the provider takes nothing else, or where a client id is there; with the place of the tokens then."""
+    id, host = config.account_of(location), parse_url(location).host
+    other = set(wanted.given()) & set(SECRETS) - {"oauth_tokens"}
+    only = bool(preset and preset.auth == "oauth" and not other)
+    given = wanted.oauth_tokens and not leave.client_id and earlier(id, wanted.oauth_tokens)
+    if given or not (leave.client_id or wanted.oauth_tokens or only):
+        return wanted
+    tokens = wanted.oauth_tokens or oauth.KEYRING
+    oauth.check_place(id, tokens)
+    provider = oauth.provider_named(leave.provider) if leave.provider else before_or_host(None, host)
+    client = client_of(out, provider, leave.client_id, leave.secret_file, leave.server, None, ask=ask)
+    give(out, client, id, tokens, leave.browser)
+    return replace(wanted, oauth_tokens=tokens)
+
+
+def _password(wanted: Preferences) -> Callable[[str], str]:
     """A way to the password that asks at most once. To put it into the keyring, it must come from somewhere else first."""
     command = wanted.password_command or wanted.oauth_token_command or ()
     known: list[str] = []
@@ -164,11 +214,61 @@ def _quiet(_: str) -> None:
     """Nobody is to be warned of UNPITCH_PASSWORD here: it is asked for once, and kept in a safer place."""
 
 
+def _folders(out: Console, found: Description, said: tuple[str, ...], ask: bool) -> tuple[str, ...]:
+    """Folders to look through; () for the one that the location names. Raises UsageError for one that is not there."""
+    names = {name.casefold(): name for name in (found.folder, *found.folders, "INBOX")}
+    others = [name for name in found.folders if name != found.folder]
+    while True:
+        if not said and ask and others:
+            some = ", ".join(safe_text(name, 40) for name in others[:12]) + (", …" if len(others) > 12 else "")
+            say(out, f"There are other folders: {some}")
+            typed = str(typer.prompt("Folders to look through, separated by commas", default=found.folder))
+            said = tuple(part.strip() for part in typed.split(",") if part.strip())
+        unknown = [name for name in said if name.casefold() not in names]
+        if not unknown:
+            return () if said in ((), (found.folder,)) else tuple(names[name.casefold()] for name in said)
+        text = f"There is no folder {safe_text(unknown[0])}, or it is a special one."
+        if not ask:
+            raise UsageError(text)
+        say(out, text, "yellow")
+        said = ()
+
+
+def _target(out: Console, found: Description, said: str | None, ask: bool) -> str | None:
+    """The folder to move to; None for the usual one. One of that name that is there is taken, wherever it lies."""
+    usual = senders.load().title
+    proposed = said or setup.target(found.folders, found.prefix, found.delimiter, usual)
+    while ask and not said:
+        typed = str(typer.prompt("Folder to move advertising to", default=proposed)).strip()
+        try:
+            said = checked_target(typed)
+        except UsageError as error:
+            say(out, str(error), "yellow")
+            continue
+        if any(typed.casefold() == one.rpartition(": ")[2].casefold() for one in (*found.special, found.folder)):
+            say(
+                out,
+                f"{safe_text(typed)} is a special folder, or the one that is looked through. Choose another.",
+                "yellow",
+            )
+            said = None
+    chosen = said or proposed
+    there = chosen in found.folders or f"{found.prefix}{chosen}" in found.folders
+    say(
+        out,
+        f"Advertising goes to {safe_text(chosen)}, which {'is there' if there else 'the first run that moves makes'}.",
+    )
+    return None if chosen == usual else chosen
+
+
 def _trusted(out: Console, location: str, wanted: Preferences, found: Description, ask: bool) -> tuple[str, ...] | None:
     """Whose Authentication-Results to believe: of a known provider nothing needs to be said; else what nearly all mails name."""
     if wanted.trust_authserv or pinned_for(parse_url(location).host):
         return wanted.trust_authserv
     seen = setup.proposed(found.headers)
+    if not found.headers:
+        say(out, "There is no mail yet that would show whose word on authenticity counts; `unpitch doctor` will tell.")
+        return None
     if not seen:
         text = 'Nobody writes into these mails whether they are genuine: nothing is moved, unless you say unverified = "move".'
         say(out, text, "yellow")

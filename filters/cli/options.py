@@ -24,7 +24,7 @@ from filters.database import DamagedError, keep_aside
 from filters.errors import InputError, UsageError
 from filters.journal import Journal, open_journal
 from filters.limits import MAX_MOVES, Limits
-from filters.preferences import USUAL, Preferences, checked_categories, checked_never, checked_target
+from filters.preferences import USUAL, Preferences, checked_categories, checked_never, checked_target, checked_tokens
 from filters.registry import Registry
 from filters.safe_text import safe_text
 from filters.senders import Sender
@@ -98,6 +98,12 @@ TokenCommand = Annotated[
         "--oauth-token-command",
         metavar="COMMAND",
         help="Program that prints an OAuth2 access token; run without a shell.",
+    ),
+]
+OAuthTokens = Annotated[
+    str,
+    typer.Option(
+        "--oauth-tokens", metavar="keyring|FILE", help="Where `unpitch login` keeps its OAuth2 tokens (extra: oauth)."
     ),
 ]
 PasswordFile = Annotated[
@@ -177,12 +183,12 @@ class Access:
         """The source at a location."""
         return open_source(
             location,
-            self.password or self.secret,
+            self.password or self.secret(location),
             changes=changes,
             ca_file=self.wants(location).ca_file,
             stdin=sys.stdin.buffer,
             patience=PATIENCE,
-            oauth=bool(self.wants(location).oauth_token_command),
+            oauth=by_token(self.wants(location)),
         )
 
     def open_at(self, account: str) -> Callable[[str], Source]:
@@ -193,17 +199,24 @@ class Access:
         """What the server at an IMAP location says of itself, with the headers of so many messages."""
         from filters.sources.describing import describe  # noqa: PLC0415  (brings imapclient, as `open_source` does)
 
-        wanted, password = self.wants(location), self.password or self.secret
-        oauth = bool(wanted.oauth_token_command)
+        wanted, password = self.wants(location), self.password or self.secret(location)
+        oauth = by_token(wanted)
         return describe(location, password, ca_file=wanted.ca_file, patience=PATIENCE, newest=newest, oauth=oauth)
 
-    def secret(self, location: str) -> str:
-        """The password or access token for a location, as the configuration says."""
+    def secret(self, location: str) -> Callable[[str], str]:
+        """A way to the password or the access token for a location, as options and configuration say; it gets the printable account."""
         account, wanted = self.account(location), self.wants(location)
-        return password_for(
-            location,
+        name = account.name if account else ""
+        if wanted.oauth_tokens:
+            from filters.oauth import token_source  # noqa: PLC0415  (0.02 s that only such accounts should cost)
+
+            return token_source(
+                config.account_of(location), name or location, wanted.oauth_tokens, config.state_folder()
+            )
+        return lambda printable: password_for(
+            printable,
             warn,
-            name=account.name if account else "",
+            name=name,
             command=wanted.password_command or wanted.oauth_token_command or (),
             file=wanted.password_file,
             keyring=bool(wanted.keyring),
@@ -231,6 +244,11 @@ def _digest(how: Setup, *more: object) -> str:
     """What a verdict, and what is done about it, depend on besides the mail."""
     said = [__version__, how.digest(), how.as_json() | {"model": ""}, *more]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def by_token(wanted: Preferences) -> bool:
+    """Whether the login is by OAuth2."""
+    return bool(wanted.oauth_token_command or wanted.oauth_tokens)
 
 
 def policy(sender: Sender, move: list[str] | None, unverified: str) -> Policy:
@@ -287,6 +305,7 @@ def access(
     password_file: Path | None = None,
     keyring: bool = False,
     oauth_token_command: str = "",
+    oauth_tokens: str = "",
     megabytes_per_run: int | None = None,
     megabytes_per_day: int | None = None,
     poll_seconds: int | None = None,
@@ -317,6 +336,7 @@ def access(
         password_file=password_file,
         keyring=True if keyring else None,
         oauth_token_command=words_of(oauth_token_command) if oauth_token_command else None,
+        oauth_tokens=checked_tokens(oauth_tokens) if oauth_tokens else None,
         ca_file=ca_file,
     )
     return Access(None, asked, config.load(config.config_path()))

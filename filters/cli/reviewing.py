@@ -16,6 +16,7 @@ import typer
 from filters.cli.options import (
     CaFile,
     Keyring,
+    OAuthTokens,
     PasswordCommand,
     PasswordFile,
     Sources,
@@ -52,6 +53,7 @@ def review(
     trust: Trust = None,
     password_command: PasswordCommand = "",
     oauth_token_command: TokenCommand = "",
+    oauth_tokens: OAuthTokens = "",
     password_file: PasswordFile = None,
     keyring: Keyring = False,
     ca_file: CaFile = None,
@@ -67,6 +69,7 @@ def review(
         ca_file,
         trust=trust,
         oauth_token_command=oauth_token_command,
+        oauth_tokens=oauth_tokens,
         password_file=password_file,
         keyring=keyring,
     )

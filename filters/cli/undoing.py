@@ -18,6 +18,7 @@ from filters.cli.options import (
     Access,
     CaFile,
     Keyring,
+    OAuthTokens,
     PasswordCommand,
     PasswordFile,
     TokenCommand,
@@ -132,6 +133,7 @@ def undo(
     ] = False,
     password_command: PasswordCommand = "",
     oauth_token_command: TokenCommand = "",
+    oauth_tokens: OAuthTokens = "",
     password_file: PasswordFile = None,
     keyring: Keyring = False,
     ca_file: CaFile = None,
@@ -151,6 +153,7 @@ def undo(
             password_file=password_file,
             keyring=keyring,
             oauth_token_command=oauth_token_command,
+            oauth_tokens=oauth_tokens,
         )
         take_back(console(), choice, way_in, journal_path())
 

@@ -123,7 +123,8 @@ def _check_known(account: Account, yes: bool) -> None:
 def _asking_once(way_in: Access, account: Account) -> Access:
     """A person at the terminal is asked for the password once, and not again when the connection is lost in the middle of the night."""
     said = account.preferences.given()
-    return way_in if any(said.get(key) for key in SECRETS) else replace(way_in, password=cache(way_in.secret))
+    asks = way_in.secret(account.locations()[0])
+    return way_in if any(said.get(key) for key in SECRETS) else replace(way_in, password=cache(asks))
 
 
 @dataclass(slots=True)

@@ -11,9 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from itertools import islice
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -260,14 +259,13 @@ def _host(link: str) -> str:
 @cache
 def load() -> Sender:
     """The sender whose folder lies beside this module. Raises InputError when its data is damaged."""
-    here = files(__package__)
-    folders = [folder for folder in here.iterdir() if folder.is_dir() and folder.joinpath("sender.toml").is_file()]
+    folders = [file.parent for file in Path(__file__).parent.glob("*/sender.toml")]
     if len(folders) != 1:
         raise InputError(f"There must be one folder with a sender.toml below senders, not {len(folders)}; reinstall.")
     return load_from(folders[0])
 
 
-def load_from(folder: Traversable) -> Sender:
+def load_from(folder: Path) -> Sender:
     """The sender of a folder. Raises InputError naming file, entry and what is wrong."""
     settings, tables = read(folder)
     known: dict[str, Any] = tables  # each table's entries are of the kind that reading.TABLES says

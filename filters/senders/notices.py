@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from filters.normal_form import fold, normal, words
 from filters.senders.entries import Statement
@@ -61,7 +61,7 @@ def vocabulary(statements: Iterable[Statement]) -> Vocabulary:
     for statement in statements:
         for text in statement.words:
             parts = text.removeprefix("^").split()
-            pattern = tuple((word, part.endswith("*")) for part in parts for word in words(fold(normal(part))))
+            pattern = tuple((word, part.endswith("*")) for part in parts for word in _words_of(part))
             known[pattern[0][0]].append((pattern, statement.kind, text.startswith("^")))
     lengths = sorted({len(first) for first, patterns in known.items() if any(one[0][0][1] for one in patterns)})
 
@@ -73,6 +73,15 @@ def vocabulary(statements: Iterable[Statement]) -> Vocabulary:
 
     paid = [pattern[0] for patterns in known.values() for pattern, kind, _ in patterns if kind == PAID]
     return Vocabulary(begun_by, frozenset(word for word, _ in paid), tuple({word for word, goes_on in paid if goes_on}))
+
+
+@cache
+def _words_of(part: str) -> tuple[str, ...]:
+    """As a mail's words are cut. Most of ours are in normal form already, and the same ones come again and again."""
+    plain = part.removesuffix("*")
+    if plain.isascii() and plain.isalpha() and plain.islower():
+        return (plain,)
+    return tuple(words(fold(normal(part))))
 
 
 def states_payment(cut: Sequence[str], known: Vocabulary) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +12,7 @@ from filters.errors import InputError
 from filters.normal_form import fold
 from filters.senders import entries
 from filters.senders.entries import Entry
+from filters.senders.parsing import parsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,33 +66,25 @@ _TYPES: Mapping[str, type] = {"str": str, "bool": bool, "int": int, "tuple[str, 
 _MAY_BE_EMPTY = frozenset({"category", "prefix", "promise", "shortcut", "since", "stop", "targeting", "until", "url"})
 
 
-def read(folder: Traversable) -> tuple[Settings, dict[str, tuple[Entry, ...]]]:
+def read(folder: Path) -> tuple[Settings, dict[str, tuple[Entry, ...]]]:
     """The settings, and the entries of each table, of all .toml files of a sender's folder.
 
     Raises InputError that names file, entry and what is wrong.
     """
     settings: Settings | None = None
     placed: dict[str, list[tuple[str, Entry]]] = {name: [] for name in TABLES}
-    for file in sorted((file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name):
-        data = _toml(file)
+    for file, data in parsed(folder).items():
         if "sender" in data:
-            settings = _build(Settings, _fields(Settings), data.pop("sender"), f"{file.name}: [sender]")
+            settings = _build(Settings, _fields(Settings), data.pop("sender"), f"{file}: [sender]")
         language = data.pop("language", "")
         for name, tables in data.items():
             if name not in TABLES or not isinstance(tables, list):
-                raise InputError(f"{file.name}: there is no table [[{name}]]; known are {', '.join(sorted(TABLES))}.")
-            placed[name] += _entries(file.name, name, tables, language)
+                raise InputError(f"{file}: there is no table [[{name}]]; known are {', '.join(sorted(TABLES))}.")
+            placed[name] += _entries(file, name, tables, language)
     if settings is None:
         raise InputError(f"{folder.name}: no file has the table [sender]; it belongs in sender.toml.")
     _check(settings, placed)
     return settings, {name: tuple(entry for _, entry in found) for name, found in placed.items()}
-
-
-def _toml(file: Traversable) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_bytes().decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{file.name}: not valid TOML: {error}.") from error
 
 
 def _entries(file: str, name: str, tables: list[Any], language: str) -> Iterator[tuple[str, Entry]]:

@@ -58,6 +58,8 @@ class Description:
     quotas: tuple[Quota, ...]
     headers: tuple[bytes, ...]
     """Header blocks of the newest messages, oldest first."""
+    folders: tuple[str, ...] = ()
+    """Names of the folders that can be opened and are not special."""
 
 
 def describe(
@@ -92,6 +94,7 @@ def describe(
             tuple(sorted(special)),
             _quotas(client, session.home),
             source.newest(newest),
+            tuple(sorted(source.folder_list.usual())),
         )
     finally:
         source.close()

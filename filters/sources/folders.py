@@ -31,7 +31,6 @@ class Folders:
         self._tells = "SPECIAL-USE" in session.client.capabilities
         self._labels = has_labels(session.client.capabilities)
         self._raws: dict[str, str] = {}
-        self._numbered: dict[str, Target] = {}
 
     @property
     def _prefix(self) -> str:
@@ -120,7 +119,6 @@ class Folders:
                     return None
                 found = Target(decoded(raw), validity, self._session.bound(raw, uidnext))
                 self._raws[folder] = self._raws[found.folder] = raw
-                self._numbered[raw] = found
                 return found
             self.forget(folder)
         return None
@@ -155,8 +153,6 @@ class Folders:
                 raise TargetError(
                     f"This login may not put mail into {shown} (it lacks the rights {lacking}). Choose another folder."
                 )
-            if not numbers and (known := self._numbered.pop(found.raw, None)):
-                return known  # of a moment ago, which is before the first move as well
             validity, uidnext = numbers or self._session.ask("", partial(GuardedClient.status, raw=found.raw))
             uidnext = self._session.bound(found.raw, uidnext) if uidnext else 0
         except RejectedError as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import imaplib
 import logging
 import re
-import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +21,6 @@ from typing import Any
 from imapclient import IMAPClient
 
 from filters.errors import (
-    CertificateError,
     FiltersError,
     LoginError,
     NotFoundError,
@@ -45,7 +43,7 @@ from filters.sources.answers import (
     uid_set,
 )
 from filters.sources.idling import idle
-from filters.sources.refusals import APP_PASSWORD, NO_PASSWORDS, meaning, wait_named
+from filters.sources.refusals import UNSAID, connecting, login_refused, meaning, says, sentence, wait_named
 from filters.sources.wire import CHANGING, READING, SILENCE_SECONDS, BrokenOffError, SilentError, Wire
 
 #: A header value that may be searched for (T1): a hostile one cannot leave its quotes.
@@ -134,7 +132,7 @@ class GuardedClient:
         self._early: dict[int, Fetched] = {}
         """Answers to them that came before their turn: servers may say of several commands at once that they are done (Dovecot does)."""
         context = _tls_context(ca_file) if tls else None
-        with _connecting(host, port):
+        with connecting(host, port, _LIBRARY_ERRORS):
             self._wire = Wire(host, port, context, READING + (CHANGING if changes else ()), starttls=starttls)
             self._library = _Library(self._wire)
         if self._wire.state != "NONAUTH":
@@ -159,11 +157,13 @@ class GuardedClient:
         offered = {one.upper() for one in self._wire.capabilities}
         plain = "AUTH=PLAIN" in offered
         if not (plain or oauth) and "LOGINDISABLED" in offered:
-            raise LoginError(f"{self.host} takes no passwords (LOGINDISABLED). {NO_PASSWORDS}")
+            raise LoginError(f"{self.host} takes no passwords (LOGINDISABLED). {sentence('oauth')}")
         if oauth:
             return self._log_in_by_token(user, password, offered)
         if not plain and not re.fullmatch("[ -~]*", user + password):
-            raise LoginError(f"{self.host} takes only printable ASCII in user name and password. {APP_PASSWORD}")
+            raise LoginError(
+                f"{self.host} takes only printable ASCII in user name and password. {sentence('app_password')}"
+            )
         answer: list[Any]
         with self._asking():
             try:
@@ -176,7 +176,7 @@ class GuardedClient:
             except imaplib.IMAP4.abort:
                 raise
             except imaplib.IMAP4.error as error:
-                raise _login_error(self.host, error, self._tells) from None
+                raise login_refused(self.host, error, self._tells) from None
         return self._logged_in(answer)
 
     def _log_in_by_token(self, user: str, token: str, offered: set[str]) -> None:
@@ -196,7 +196,7 @@ class GuardedClient:
             except imaplib.IMAP4.abort:
                 raise
             except imaplib.IMAP4.error as error:
-                raise _login_error(self.host, error, self._tells, _OAUTH_ADVICE) from None
+                raise login_refused(self.host, error, self._tells, oauth=True) from None
         self._logged_in(answer)
 
     def _logged_in(self, answer: list[Any]) -> None:
@@ -443,7 +443,7 @@ class GuardedClient:
         self._wire.alerts.clear()
         codes = {*untagged, *(["THROTTLED"] if self._wire.slowed else [])}
         self._wire.slowed = False
-        return [f"{self.host}{_UNSAID if self._tells(alert) else _says(alert)}" for alert in alerts] + [
+        return [f"{self.host}{UNSAID if self._tells(alert) else says(alert)}" for alert in alerts] + [
             f"{self.host} {text}" for code, text in _WARNINGS if code in codes
         ]
 
@@ -479,9 +479,9 @@ class GuardedClient:
             raise
         except (ServerError, *_LIBRARY_ERRORS) as error:
             ours: FiltersError = error if isinstance(error, ServerError) else self._ours(error)
-            before, says, _ = str(ours).partition(" (server says: ")
-            if says and self._tells(f"{error} {self._wire.untagged_responses.get('BYE')}"):
-                ours.args = (f"{before}{_UNSAID}.",)
+            before, theirs, _ = str(ours).partition(" (server says: ")
+            if theirs and self._tells(f"{error} {self._wire.untagged_responses.get('BYE')}"):
+                ours.args = (f"{before}{UNSAID}.",)
             # a command without its tagged reply: nobody knows what the next line belongs to
             if self._unanswered() or isinstance(error, ServerError | imaplib.IMAP4.abort | OSError):
                 self._shut()
@@ -498,8 +498,8 @@ class GuardedClient:
             bye = self._wire.untagged_responses.get("BYE", [b""])[-1]
             known = meaning(bye.decode("utf-8", "replace") if isinstance(bye, bytes) else "")
             if known and known.means == "traffic":
-                return ServerError(f"{self.host} broke off the connection{_says(bye)}. {known.advice}", 75)
-            return BrokenOffError(f"{self.host} broke off the connection{_says(bye)}. Try again later.")
+                return ServerError(f"{self.host} broke off the connection{says(bye)}. {known.advice}", 75)
+            return BrokenOffError(f"{self.host} broke off the connection{says(bye)}. Try again later.")
         reply = _REPLY.match(str(error)) if type(error) is imaplib.IMAP4.error else None
         if not reply:
             return BrokenOffError(f"{self.host} answered something that cannot be understood.")
@@ -509,26 +509,26 @@ class GuardedClient:
 
     def _rejection(self, text: str, code: str, bad: bool) -> FiltersError:
         """What a NO or BAD means (imap.md 2.4, and refusals.toml)."""
-        says = f"{self.host} refused{_says(text)}."
+        shown = f"{self.host} refused{says(text)}."
         wait, known = wait_named(text), meaning(text)
         if wait or code in _BUSY:
-            return BusyServerError(says, code, bad, wait)
+            return BusyServerError(shown, code, bad, wait)
         if known and known.means == "traffic":
-            return ServerError(f"{says} {known.advice}", 75)
-        if known and known.means == "login":
+            return ServerError(f"{shown} {known.advice}", 75)
+        if known and known.late:
             self._shut()
             if self._inside:  # what worked a moment ago may work again
-                return BrokenOffError(f"{self.host} let go of the mailbox{_says(text)}. Try again later.")
-            return LoginError(f"{says} {known.advice}")
+                return BrokenOffError(f"{self.host} let go of the mailbox{says(text)}. Try again later.")
+            return LoginError(f"{shown} {known.advice}")
         if code in ("EXPIRED", "AUTHENTICATIONFAILED"):
             self._shut()
-            return BrokenOffError(f"{self.host} ended the login{_says(text)}.")
+            return BrokenOffError(f"{self.host} ended the login{says(text)}.")
         if code == "OVERQUOTA":
             return QuotaError(
-                f"{self.host} says that a quota is used up{_says(text)}. Make room in the mailbox, or go on tomorrow where the "
+                f"{self.host} says that a quota is used up{says(text)}. Make room in the mailbox, or go on tomorrow where the "
                 "provider limits the traffic of a day."
             )
-        return RejectedError(says, code, bad)
+        return RejectedError(shown, code, bad)
 
 
 #: What imapclient and imaplib raise for odd answers (IC5), besides what they document.
@@ -569,43 +569,6 @@ def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
-def _says(text: Any) -> str:
-    shown = safe_text(text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text), 200)
-    return f" (server says: {shown.rstrip('. ')})" if shown.strip() else ""
-
-
-@contextmanager
-def _connecting(host: str, port: int) -> Iterator[None]:
-    """Turn everything that can go wrong before login into our errors."""
-    where = f"{safe_text(host)}:{port}"
-    try:
-        yield
-    except FiltersError:
-        raise
-    except ssl.SSLCertVerificationError as error:
-        raise CertificateError(
-            f"The certificate of {where} is not trusted: {safe_text(error.verify_message, 200)}. No password was sent. "
-            f"{_CERTIFICATE_ADVICE.get(error.verify_code, _FOREIGN_AUTHORITY)}"
-        ) from None
-    except (socket.gaierror, UnicodeError):
-        raise TransientError(
-            f"The host {safe_text(host)} is unknown. Check its name, and whether you are online.", 68
-        ) from None
-    except ssl.SSLError:
-        raise ServerError(
-            f"{where} does not speak TLS 1.2 or newer. Check the port: 993 is the usual one, or "
-            "143 with imap+starttls://."
-        ) from None
-    except OSError as error:
-        why = "no answer in time" if isinstance(error, TimeoutError) else safe_text(error.strerror or "no connection")
-        raise TransientError(
-            f"{where} cannot be reached: {why}. Check host and port, and whether you are online.", 69
-        ) from None
-    except _LIBRARY_ERRORS as error:
-        greeting = error.args[0] if error.args and isinstance(error.args[0], bytes) else b""
-        raise TransientError(f"{where} did not greet as an IMAP server does{_says(greeting)}.") from None
-
-
 def _told_at_login(answer: Sequence[Any], untagged: Sequence[Any]) -> frozenset[str]:
     """Capabilities on a line of their own before the OK of the login (RFC 3501, 6.2.2), which saves asking; none when there is none. Not
     those within the OK, which imaplib takes for the same: a proxy may have left them as they were before (section 4, iCloud)."""
@@ -619,33 +582,3 @@ def _told_at_login(answer: Sequence[Any], untagged: Sequence[Any]) -> frozenset[
 
 _NUMBERS = re.compile(rb"(UIDVALIDITY|UIDNEXT) (\d{1,10})(?=[ )])", re.IGNORECASE)
 _LIMIT = re.compile(rb"([A-Z0-9-]{1,40}) (\d{1,18}) (\d{1,18})", re.IGNORECASE)
-_FOREIGN_AUTHORITY = "Check the host name; for a server of your own give its certificate authority with --ca-file."
-#: What to do, by OpenSSL's verify codes: not yet valid, expired, another name, another address.
-_CERTIFICATE_ADVICE = {
-    9: "Is the clock of this machine right? If it is, the server's certificate was installed too early.",
-    10: "Is the clock of this machine right? If it is, whoever runs the server must renew the certificate.",
-} | dict.fromkeys(
-    (62, 64),
-    "Check the host name. In a network that wants a login first, as hotels have, open a web page and log in there; for a server of"
-    " your own give its certificate authority with --ca-file.",
-)
-_UNSAID = " (what the server says holds your password, and is not shown)"
-_OAUTH_ADVICE = "The access token is not valid, or not for IMAP of this mailbox: see what oauth_token_command prints, and which scope it asks for."
-_LATER = re.compile(r"\[(?:UNAVAILABLE|INUSE|LIMIT|SERVERBUG)\]")
-
-
-def _login_error(host: str, error: imaplib.IMAP4.error, tells: Callable[[str], bool], usual: str = "") -> FiltersError:
-    said = error.args[0] if error.args else ""
-    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
-    says = _UNSAID if tells(text) else _says(text)
-    wait, known = wait_named(text), meaning(text)
-    if known and known.means == "traffic":
-        return ServerError(f"{host} lets nobody in now{says}. {known.advice}", 75)
-    if wait or _LATER.search(text) or (known and known.means == "busy"):
-        then = known.advice if known else "Try again later."
-        return TransientError(f"{host} cannot let anybody in now{says}. {then}", 75 if wait else 69, wait=wait)
-    advice = known.advice if known else usual
-    if not advice and re.fullmatch(r"LOGIN failed\.?|AUTHENTICATE failed\.?", text):  # Microsoft's words
-        advice = f"If this is a Microsoft account: {NO_PASSWORDS}"
-    advice = advice or "Check user name and password; many providers want an app password and IMAP to be switched on."
-    return LoginError(f"{host} refused the login{says}. {advice}")

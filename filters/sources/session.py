@@ -6,6 +6,7 @@ the error goes to `moving`, which looks first.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -30,6 +31,8 @@ _FAILURES = 60
 _READS = 2
 #: New mail that may come between a SELECT and the STATUS after it.
 _RECENT = 1_000
+#: Seconds between two passwords or tokens that replace one which the server had taken before.
+_RENEWALS_APART = 600.0
 #: Looks at a folder that does not come to rest.
 _LOOKS = 60
 
@@ -230,25 +233,27 @@ def _happened(error: BaseException | None) -> str:
 
 
 class Secret:
-    """What to log in with: asked for once, when it is needed, and once more whenever the server refuses what it took before (a token
-    that expired). What is new is tried once, because accounts get locked."""
+    """What to log in with: asked for once, when it is needed, and once more when the server refuses in mid-run what it took before (a
+    token that expired). Not again within ten minutes, because accounts get locked; later, because tokens last an hour."""
 
-    def __init__(self, password: Callable[[], str], *, oauth: bool = False) -> None:
-        self._password, self._oauth = password, oauth
+    def __init__(
+        self, password: Callable[[], str], *, oauth: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._password, self._oauth, self._clock = password, oauth, clock
         self._known: str | None = None
-        self._accepted = self._renewed = False
+        self._accepted, self._renewed = False, -_RENEWALS_APART
 
     def log_in(self, client: GuardedClient, user: str) -> None:
         """Raises LoginError, like `GuardedClient.login`."""
         if self._known is None:
             self._known = self._password()
         client.login(user, self._known, oauth=self._oauth)
-        self._accepted, self._renewed = True, False
+        self._accepted = True
 
     def renew(self) -> bool:
         """Ask again; whether that may help."""
-        if not self._accepted or self._renewed:
+        if not self._accepted or self._clock() - self._renewed < _RENEWALS_APART:
             return False
-        self._renewed = True
+        self._renewed = self._clock()
         before, self._known = self._known, self._password()
         return before != self._known

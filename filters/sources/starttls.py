@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from filters.errors import ServerError, TransientError
 from filters.safe_text import safe_text
+from filters.sources.refusals import no_greeting, says
 
 #: What the plain part may take: seconds for all of it, bytes of a line (RFC 7162 names 8,192), and lines.
 _SECONDS = 20.0
@@ -55,7 +56,7 @@ class _Plain:
                 self.refuse()
         line, self._in = self._in[:end], self._in[end:]
         if bye := _BYE.fullmatch(line):
-            raise TransientError(f"{self._where} lets nobody in now{_says(bye[1])}. {_NOTHING_SENT} Try again later.")
+            raise TransientError(f"{self._where} lets nobody in now{says(bye[1])}. {_NOTHING_SENT} Try again later.")
         if self._lines > _LINES:
             self.refuse()
         return line
@@ -92,7 +93,7 @@ def start_tls(sock: socket.socket, host: str, port: int, context: ssl.SSLContext
             f"{_NOTHING_SENT}"
         )
     if not _GREETING.fullmatch(greeting):
-        raise ServerError(f"{where} did not greet as an IMAP server does{_says(greeting)}. {_NOTHING_SENT}")
+        raise ServerError(f"{no_greeting(where, greeting)} {_NOTHING_SENT}")
     plain.expect_no_answer()
     sock.sendall(b"A1 STARTTLS\r\n")
     line = plain.line()
@@ -103,13 +104,8 @@ def start_tls(sock: socket.socket, host: str, port: int, context: ssl.SSLContext
         plain.refuse()
     if answer[1].upper() != b"OK":
         raise ServerError(
-            f"{where} does not start TLS{_says(answer[2])}. {_NOTHING_SENT} Use imaps:// if the server has it.", 69
+            f"{where} does not start TLS{says(answer[2])}. {_NOTHING_SENT} Use imaps:// if the server has it.", 69
         )
     plain.expect_nothing_more()
     sock.settimeout(_SECONDS)
     return context.wrap_socket(sock, server_hostname=host)
-
-
-def _says(text: bytes | None) -> str:
-    shown = safe_text((text or b"").decode("utf-8", "replace"), 200).rstrip(". ")
-    return f" (server says: {shown})" if shown.strip() else ""

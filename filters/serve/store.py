@@ -1,0 +1,110 @@
+"""One conversation with the store behind the proxy, in LMTP (RFC 2033). It says what it is told to say, and hands on what it hears."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from filters.serve.endpoints import Endpoint
+
+#: Seconds for a connection, for an answer, and for the answers after a message, while the store writes to its disks.
+CONNECT_SECONDS, REPLY_SECONDS, STORE_SECONDS = 10.0, 60.0, 300.0
+_LINE_CAP = 65_536
+_LINES = 100
+_REPLY = re.compile(rb"([2-5])\d\d(?:([ -])[^\r\n]*)?\r?\n")
+
+_Answer = TypeVar("_Answer")
+
+
+class LostError(Exception):
+    """The store is not there, or no longer, or says what is no LMTP. `str(error)` says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The lines of one reply, as they came, without their ends."""
+
+    lines: tuple[bytes, ...]
+
+    @property
+    def kind(self) -> int:
+        """2: done, 3: go on, 4: not now, 5: never."""
+        return self.lines[-1][0] - ord("0")
+
+
+class Store:
+    """A connection that is greeted."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self.offers: tuple[bytes, ...] = ()
+        """What it can, as it answered LHLO."""
+
+    async def command(self, line: bytes, seconds: float = REPLY_SECONDS) -> Reply:
+        """Say a line (without its end) and hear the answer. Raises LostError."""
+        await self.send(line + b"\r\n")
+        return await self.reply(seconds)
+
+    async def send(self, data: bytes) -> None:
+        """Raises LostError."""
+        self._writer.write(data)
+        await _in_time(self._writer.drain(), REPLY_SECONDS)
+
+    async def reply(self, seconds: float = REPLY_SECONDS) -> Reply:
+        """The next reply. Raises LostError."""
+        return await _in_time(self._read(), seconds)
+
+    async def _read(self) -> Reply:
+        lines: list[bytes] = []
+        while len(lines) < _LINES:
+            line = await self._reader.readuntil(b"\n")
+            found = _REPLY.fullmatch(line)
+            if not found:
+                raise ValueError("what it said is no LMTP")
+            lines.append(line.rstrip(b"\r\n"))
+            if found[2] != b"-":
+                return Reply(tuple(lines))
+        raise ValueError("its answer does not end")
+
+    def close(self) -> None:
+        """Break off. A message under way is not delivered: its end was never said."""
+        self._writer.close()
+
+
+async def connect(endpoint: Endpoint, name: str) -> Store:
+    """A connection on which LHLO was said by us, the host `name`. Raises LostError."""
+    opening = (
+        asyncio.open_unix_connection(endpoint.path, limit=_LINE_CAP)
+        if endpoint.path
+        else asyncio.open_connection(endpoint.host, endpoint.port, limit=_LINE_CAP)
+    )
+    store = Store(*await _in_time(opening, CONNECT_SECONDS))
+    try:
+        greeting = await store.reply()
+        answer = await store.command(f"LHLO {name}".encode()) if greeting.kind == 2 else greeting
+        if answer.kind != 2:
+            raise LostError("it does not want to talk: " + answer.lines[-1].decode("ascii", "replace"))
+    except BaseException:
+        store.close()
+        raise
+    store.offers = tuple(line[4:] for line in answer.lines[1:])
+    return store
+
+
+async def _in_time(waiting: Awaitable[_Answer], seconds: float) -> _Answer:
+    try:
+        async with asyncio.timeout(seconds):
+            return await waiting
+    except TimeoutError:
+        raise LostError(f"it did not answer for {seconds:.0f} s") from None
+    except asyncio.IncompleteReadError:
+        raise LostError("it broke off") from None
+    except asyncio.LimitOverrunError:
+        raise LostError("what it said is no LMTP") from None
+    except OSError as error:
+        raise LostError((error.strerror or "it cannot be reached").lower()) from None
+    except ValueError as error:
+        raise LostError(str(error)) from None
