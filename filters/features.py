@@ -106,7 +106,7 @@ def read(
         for feature, quote in function(reading):
             named.setdefault(feature, quote)
     found = tokens(message) if general else frozenset()
-    return Features(named, word_features(message, cut, sender.ignored), found)
+    return Features(named, word_features(message, cut, sender.ignored, apart=general), found)
 
 
 def visible(message: Message) -> str:
@@ -256,11 +256,14 @@ NAMED: tuple[Callable[[Reading], Named], ...] = (
 )
 
 
-def word_features(message: Message, cut: list[str], ignored: frozenset[str]) -> frozenset[str]:
-    """Words and pairs of neighbouring words, without the names in From and To, and without those to be ignored."""
+def word_features(message: Message, cut: list[str], ignored: frozenset[str], *, apart: bool = False) -> frozenset[str]:
+    """Words and pairs of neighbouring words, without the names in From and To, and without those to be ignored; with `apart` also
+    pairs that have one word between them ("click … here")."""
     names = ignored.union(words(fold(normal(f"{message.from_name} {message.first('to')}"))))
     kept = [word if word == "#" or (2 <= len(word) <= _LONGEST_WORD and word not in names) else "" for word in cut]
     pairs = [f"{one} {two}" for one, two in pairwise(kept) if one and two]
+    if apart:
+        pairs += [f"{one} … {two}" for one, two in zip(kept, kept[2:], strict=False) if one and two]
     return frozenset(kept).union(pairs) - {"", "#"}
 
 
@@ -272,3 +275,8 @@ def is_word(feature: str) -> bool:
 def is_pair(feature: str) -> bool:
     """Whether a feature is a pair of words."""
     return " " in feature and is_word(feature)
+
+
+def view_of(feature: str) -> int:
+    """By which view of a mail a general model sees a feature: 1 pairs of words, 2 runs of characters in the header, 0 all else."""
+    return 1 if is_pair(feature) else 2 if feature.startswith("run:") else 0
