@@ -12,7 +12,9 @@ import re
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -60,6 +62,10 @@ class Account:
             return [str(Path(self.location, f".{folder}")) if folder else self.location for folder in self.folders]
         return [f"{self.id}/{quote(folder)}" for folder in self.folders]
 
+    def folder_of(self, location: str) -> str:
+        """Which of its folders a location of `locations` is; "" for any other location."""
+        return dict(zip(self.locations(), self.folders, strict=True)).get(location, "")
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -67,6 +73,8 @@ class Config:
 
     path: Path
     accounts: tuple[Account, ...] = ()
+    tables: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """As they stand in the file."""
 
     def named(self, name: str) -> Account | None:
         """The account with this name."""
@@ -101,31 +109,36 @@ def config_path() -> Path:
     return Path(os.environ.get("UNPITCH_CONFIG") or folder / "config.toml")
 
 
-def load(path: Path) -> Config:
-    """Read the file. No file is a configuration without accounts. Raises ConfigError, NotFoundError."""
-    text = _text(path)
+def load(path: Path, cap: int = _CAP) -> Config:
+    """Read the file, of at most `cap` bytes. No file is a configuration without accounts. Raises ConfigError, NotFoundError."""
+    text = _text(path, cap)
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         at = re.search(r" \(at line (\d+), column \d+\)$", str(error))
         why = str(error)[: at.start()] if at else str(error)
         raise ConfigError(path, [(int(at[1]) if at else 0, _in_plain_words(why))]) from None
+    return read(tables, path, text)
+
+
+def read(tables: dict[str, Any], path: Path = Path(), text: str = "") -> Config:
+    """What tables mean that were read from `text`. Raises ConfigError."""
     reading = _Reading(text)
     accounts = reading.accounts(tables)
     if reading.mistakes:
         raise ConfigError(path, sorted(reading.mistakes))
-    return Config(path, tuple(accounts))
+    return Config(path, tuple(accounts), tables)
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, cap: int) -> str:
     try:
         with path.open("rb") as file:
-            mode, content = os.fstat(file.fileno()).st_mode, file.read(_CAP + 1)
+            mode, content = os.fstat(file.fileno()).st_mode, file.read(cap + 1)
         if mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise ConfigError(
                 path, [(0, f"others may write to it, and it names programs to run. Run: chmod 600 {path}")]
             )
-        if len(content) > _CAP:
+        if len(content) > cap:
             raise ConfigError(path, [(0, "it is longer than a configuration can be")])
         return content.decode()
     except (FileNotFoundError, NotADirectoryError):
@@ -145,7 +158,7 @@ class _Reading:
     """One pass over the tables, which gathers mistakes."""
 
     def __init__(self, text: str) -> None:
-        self._lines = text.splitlines()
+        self._text = text
         self.mistakes: list[tuple[int, str]] = []
 
     def accounts(self, tables: dict[str, Any]) -> list[Account]:
@@ -156,9 +169,10 @@ class _Reading:
             self._mistake((), "accounts", "write each account as a table of its own, such as [accounts.home]")
             return []
         found = [account for name, table in named.items() if (account := self._account(name, table, usual))]
-        for at, one in enumerate(found):
-            if twin := next((other for other in found[:at] if other.id == one.id), None):
-                self._mistake(("accounts", one.name), "location", f"this is the mailbox of {twin.name} as well")
+        first: dict[str, str] = {}
+        for one in found:
+            if (twin := first.setdefault(one.id, one.name)) != one.name:
+                self._mistake(("accounts", one.name), "location", f"this is the mailbox of {twin} as well")
         return found
 
     def _account(self, name: str, table: dict[str, Any], usual: Preferences) -> Account | None:
@@ -217,24 +231,29 @@ class _Reading:
 
     def _line(self, at: tuple[str, ...], key: str) -> int:
         """The line in which a key of a table stands, or the table's own; 0 when it cannot be found."""
-        header = 0
-        inside = not at
+        return (self._lines.get((*at, key)) if key else None) or self._lines.get(at, 0)
+
+    @cached_property
+    def _lines(self) -> dict[tuple[str, ...], int]:
+        """Where each table and each key of one begins; a table also under the names of those around it."""
+        found: dict[tuple[str, ...], int] = {}
+        path: tuple[str, ...] = ()
         for number, line in self._statements():
-            table = re.fullmatch(r"\s*\[(.+)\]\s*(?:#.*)?", line)
-            if table:
+            if table := re.fullmatch(r"\s*\[(.+)\]\s*(?:#.*)?", line):
                 path = tuple(part.strip().strip("\"'") for part in table[1].split("."))
-                inside = path == at
-                if inside or path[: len(at) + 1] == (*at, key):
-                    header = header or number
-            elif inside and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]", line):
-                return number
-        return header
+                for end in range(len(path), 0, -1):
+                    found.setdefault(path[:end], number)
+            elif key := re.match(r"\s*[\"']?([\w-]+)[\"']?\s*[=.]", line):
+                found.setdefault((*path, key[1]), number)
+        return found
 
     def _statements(self) -> Iterator[tuple[int, str]]:
-        """Lines that begin something: what stands before them is TOML by itself, so they are inside of no list and no text."""
-        for number, line in enumerate(self._lines, 1):
-            try:
-                tomllib.loads("\n".join(self._lines[: number - 1]))
-            except tomllib.TOMLDecodeError:
-                continue
-            yield number, line
+        """Lines that begin something: what stands since the last of them is TOML by itself, so they are inside of no list and no text."""
+        open_lines: list[str] = []
+        for number, line in enumerate(self._text.splitlines(), 1):
+            if not open_lines:
+                yield number, line
+            open_lines.append(line)
+            with suppress(tomllib.TOMLDecodeError):
+                tomllib.loads("\n".join(open_lines))
+                open_lines.clear()

@@ -3,7 +3,8 @@
 Only a person's moves count. Mail counts as taken out when a finished move of ours put it into a target folder, it is not there any
 more, and it lies in the inbox or in the folder that it came from; trash, junk and archives say nothing. It counts as put in when
 an earlier run saw it in its folder and left it there, and it is in a target folder now and there no more; so what a rule of the
-server's files there says nothing. Mail that lies in both says nothing, and neither does mail marked as deleted, nor mail of which a
+server's files there says nothing. Mail that lies in both says nothing (but where folders are labels, whoever put the inbox's label back
+has taken the mail back, and it is not moved again), and neither does mail marked as deleted, nor mail of which a
 move or an undo is not finished, failed half-way, or was taken back by us.
 """
 
@@ -54,11 +55,11 @@ class Noticed:
 
 def notice(source: Source, journal: Journal, here: Sequence[Candidate], to: str = "", *, whole: bool = True) -> Noticed:
     """Look for moves of a person's. `here`: all mail of the sender's that lies in the source's folder, or where that is not known as
-    a `whole`, what is new there: then only what was taken out of a target folder is noticed, for of the rest nobody knows whether it
-    lies here as well. `to`: the target folder of this run, besides those of earlier ones. Changes nothing, in the mailbox nor in the
-    journal. Raises like `Source.find`."""
-    look = _Look.at(source, journal, here)
-    return look.taken_out() + look.put_in(to) if whole else look.taken_out()
+    a `whole`, what is new there; then the folder is asked about the rest. Where nobody but us put anything into a target folder since
+    the last look, its next number says so, and nothing else is asked for. `to`: the target folder of this run, besides those of earlier
+    ones. Changes nothing, in the mailbox nor in the journal. Raises like `Source.find`."""
+    look = _Look.at(source, journal, here, whole=whole)
+    return look.taken_out() + look.put_in(to)
 
 
 def remember(journal: Journal, account: str, run: str, noticed: Noticed, left: Iterable[Candidate] = ()) -> None:
@@ -104,10 +105,12 @@ class _Look:
     seen: Mapping[str, Seen]
     known: Mapping[str, Correction]
     marks: Mapping[str, Target]
+    whole: bool
+    """Whether `here` is all that lies in the source's folder."""
     _usual: list[str] | None = field(default=None)
 
     @classmethod
-    def at(cls, source: Source, journal: Journal, here: Sequence[Candidate]) -> _Look:
+    def at(cls, source: Source, journal: Journal, here: Sequence[Candidate], *, whole: bool = True) -> _Look:
         lessons, account = journal.lessons, source.account
         return cls(
             source,
@@ -117,6 +120,7 @@ class _Look:
             lessons.seen(account),
             lessons.of(account),
             lessons.marks(account),
+            whole,
         )
 
     # Out of a target folder
@@ -140,7 +144,7 @@ class _Look:
             corrections=tuple(filter(None, back)),
             both=frozenset(there),
             twice=tuple(filter(None, twice)),
-            put_back=frozenset(out),
+            put_back=frozenset(places if self.source.method == "label" else out),
             marks=(inbox,) if inbox else (),
         )
 
@@ -177,14 +181,20 @@ class _Look:
 
     def put_in(self, to: str) -> Noticed:
         """Mail that was left where it was, or taken out of a target folder, and is in one now."""
-        names = dict.fromkeys([*self.journal.lessons.targets(self.source.account), *([to] if to else [])])
-        looks = {name: self.source.numbered(name) for name in names if not _is_inbox(name)}
+        looks = {name: self.source.numbered(name) for name in self._targets(to) if not _is_inbox(name)}
         absent = tuple(Target(name, 0, 0) for name, now in looks.items() if not now)
         noticed = Noticed(marks=absent)
         for now in dict.fromkeys(filter(None, looks.values())):
             if now.folder != self.source.folder:
                 noticed += self._put_into(now)
         return noticed
+
+    def _targets(self, to: str) -> list[str]:
+        """Folders that may have been filled; where not everything is looked at, those that are known to be there."""
+        ours = self.journal.lessons.targets(self.source.account)
+        if self.whole:
+            return list(dict.fromkeys([*ours, *([to] if to else [])]))
+        return [name for name, mark in self.marks.items() if name in ours or (name == to and mark.uidvalidity)]
 
     def _put_into(self, target: Target) -> Noticed:
         left = {identity: one.message_id for identity, one in self.seen.items() if self._is_left(identity)}
@@ -225,10 +235,10 @@ class _Look:
         return set(present).union(*(self._found(folder, sought) for folder, sought in elsewhere.items()))
 
     def _own(self, identity: str) -> set[str]:
-        """Other folders than the source's that a message may lie in by right."""
+        """Folders that a message may lie in by right, and of which it is not known yet whether it does."""
         before, seen = self.known.get(identity), self.seen.get(identity)
         folders = {before.src, *([before.folder] if before.label == KEEP else [])} if before else set()
-        return (folders | ({seen.folder} if seen else set())) - {self.source.folder}
+        return (folders | ({seen.folder} if seen else set())) - ({self.source.folder} if self.whole else set())
 
     # Folders
 
@@ -241,7 +251,8 @@ class _Look:
     def _arrived(self, now: Target, sought: Mapping[str, str]) -> dict[str, Place]:
         """Where messages are in a folder, numbered as it is now, that came there since the last look."""
         mark = self.marks.get(now.folder)
-        since = self.journal.lessons.beyond_ours(self.source.account, mark) if mark and _same(mark, now) else None
+        before = Target(now.folder, now.uidvalidity, 1) if mark and not mark.uidvalidity else mark  # there was none
+        since = self.journal.lessons.beyond_ours(self.source.account, before) if before and _same(before, now) else None
         count = now.uidnext - (since.uidnext if since else 1)
         if not sought or (since and count <= 0) or (not mark and count > _FEW):
             return {}

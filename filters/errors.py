@@ -17,7 +17,7 @@ EXIT_CODES: dict[int, str] = {
     70: "a defect in unpitch",
     73: "the target folder cannot be created or used, or the mailbox is full",
     74: "writing failed: disk full, the state folder is read-only, or a report is there already",
-    75: "another run is busy with this account; try again later",
+    75: "another run is busy with this account, or the server wants a pause or its limit of a day is used up; try again later",
     76: "the server answered something that cannot be understood, or broke off",
     77: "login refused, or the certificate is not trusted",
     78: "a limit stopped moves, or a new model is kept but not in use; the output says why, and how to lift it",

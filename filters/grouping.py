@@ -7,7 +7,8 @@ with the same third message.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
@@ -71,7 +72,11 @@ def minhash(vocabulary: Collection[str]) -> tuple[int, ...]:
 
 
 def _hash(word: str) -> int:
-    return int.from_bytes(blake2b(word.encode("utf-8", "replace"), digest_size=8).digest(), "little")
+    return int.from_bytes(_digest(word), "little")
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
 
 
 @cache
@@ -84,39 +89,48 @@ def _multiply_shift() -> tuple[Any, Any]:
     return factors, dice.integers(0, 2**63, _BANDS * _ROWS, dtype=np.uint64)
 
 
-def groups(kin: Sequence[Kinship]) -> list[int]:
-    """For each message the number of its group: the place of the group's first message."""
-    parents = list(range(len(kin)))
-    for same in (_sharing(kin), _alike(kin)):
-        for one, other in same:
-            _join(parents, one, other)
-    return [_root(parents, at) for at in range(len(kin))]
+def groups(kin: Iterable[Kinship]) -> list[int]:
+    """For each message the number of its group: the place of the group's first message. A few hundred bytes of each are kept
+    meanwhile."""
+    import numpy as np  # noqa: PLC0415
 
-
-def _sharing(kin: Sequence[Kinship]) -> Iterable[tuple[int, int]]:
-    first: dict[str, int] = {}
+    parents: list[int] = []
+    first: dict[bytes, int] = {}
+    hashed, hashes = array("l"), array("I")
     for at, one in enumerate(kin):
+        parents.append(at)
         for sign in sorted(one.signs):
-            yield first.setdefault(sign, at), at
+            _join(parents, first.setdefault(_digest(sign), at), at)
+        if one.hashes:
+            hashed.append(at)
+            hashes.extend(one.hashes)
+    for same, other in _alike(np.frombuffer(hashes, np.uint32).reshape(len(hashed), -1)) if hashed else ():
+        _join(parents, hashed[same], hashed[other])
+    return [_root(parents, at) for at in range(len(parents))]
 
 
-def _alike(kin: Sequence[Kinship]) -> Iterable[tuple[int, int]]:
-    """Pairs that meet in a band and are alike in full. Each is compared with the first of its bucket that it is like."""
-    heads: dict[tuple[int, ...], list[int]] = {}
-    for at, one in enumerate(kin):
-        for band in range(_BANDS if one.hashes else 0):
-            bucket = heads.setdefault((band, *one.hashes[band * _ROWS : (band + 1) * _ROWS]), [])
-            like = next((head for head in bucket if likeness(kin[head], one) >= ALIKE), None)
-            if like is not None:
-                yield like, at
-            elif len(bucket) < _BUCKET_CAP:
-                bucket.append(at)
+def _alike(hashes: Any) -> Iterator[tuple[int, int]]:
+    """Pairs of rows that meet in a band and are alike in full. Each is compared with the first of its bucket that it is like."""
+    for band in range(_BANDS):
+        for bucket in _buckets(hashes[:, band * _ROWS : (band + 1) * _ROWS]):
+            heads = [bucket[0]]
+            for row in bucket[1:]:
+                like = (hashes[heads] == hashes[row]).mean(axis=1) >= ALIKE
+                if like.any():
+                    yield heads[int(like.argmax())], row
+                elif len(heads) < _BUCKET_CAP:
+                    heads.append(row)
 
 
-def likeness(one: Kinship, other: Kinship) -> float:
-    """The estimated share of words that two messages have in common (Jaccard)."""
-    same = sum(a == b for a, b in zip(one.hashes, other.hashes, strict=True))
-    return same / len(one.hashes)
+def _buckets(rows: Any) -> Iterator[list[int]]:
+    """The places of rows that are equal, where there are several."""
+    import numpy as np  # noqa: PLC0415
+
+    order = np.lexsort(rows.T)
+    begins = np.flatnonzero(np.append(True, (rows[order][1:] != rows[order][:-1]).any(axis=1)))
+    sizes = np.diff(np.append(begins, len(order)))
+    for begin, size in zip(begins[sizes > 1].tolist(), sizes[sizes > 1].tolist(), strict=True):
+        yield order[begin : begin + size].tolist()
 
 
 def _root(parents: list[int], at: int) -> int:

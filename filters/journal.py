@@ -77,6 +77,11 @@ class Candidate:
     sender: str = ""
     """Who the mail says that it is from: for a person to find it again."""
 
+    @property
+    def is_known_to_server(self) -> bool:
+        """Whether its identity is the server's own, so that two of it are the same message in two folders."""
+        return self.identity.startswith(("emailid:", "x-gm-msgid:"))
+
 
 @dataclass(frozen=True, slots=True)
 class Move:

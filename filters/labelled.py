@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import IO, Any, cast
 
 from filters import senders
 from filters.authenticity import check, claims_to_be
@@ -68,6 +71,64 @@ class Labelled:
     barred: bool = False
     """By data no advertising as a whole, whatever a model says."""
 
+    def as_json(self) -> dict[str, Any]:
+        """The fields as JSON has them."""
+        return {
+            "place": self.place,
+            "identity": self.identity,
+            "names": self.names,
+            "label": self.label,
+            "author": self.author,
+            "barred": self.barred,
+            **self.features.as_json(),
+            "signs": sorted(self.kin.signs),
+            "hashes": self.kin.hashes,
+        }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Labelled:
+        """What `as_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
+        return cls(
+            place=str(row["place"]),
+            identity=str(row["identity"]),
+            names=tuple(map(str, row["names"])),
+            label=str(row["label"]),
+            features=Features.from_json(row),
+            kin=Kinship(frozenset(row["signs"]), tuple(row["hashes"])),
+            author=str(row["author"]),
+            barred=bool(row["barred"]),
+        )
+
+
+class Shelf:
+    """Labelled mail on disk, to be gone through more than once: in a temporary file without a name, for its owner only. Of any number
+    of mails, one is in memory."""
+
+    def __init__(self) -> None:
+        self._file = cast(IO[bytes], tempfile.TemporaryFile())  # noqa: SIM115 (closed with the shelf)
+        self._writer = gzip.GzipFile(fileobj=self._file, mode="wb", compresslevel=1)
+        self.counts: Counter[str] = Counter()
+        """Mails by label."""
+
+    def __enter__(self) -> Shelf:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def add(self, one: Labelled) -> None:
+        """Put one at the end; not after the first has been taken."""
+        self._writer.write(json.dumps(one.as_json()).encode() + b"\n")
+        self.counts[one.label] += 1
+
+    def __iter__(self) -> Iterator[Labelled]:
+        self._writer.close()
+        self._file.seek(0)
+        with gzip.GzipFile(fileobj=self._file) as file:
+            yield from (Labelled.from_json(json.loads(line)) for line in file)
+
 
 @dataclass(slots=True)
 class Read:
@@ -105,15 +166,21 @@ def is_ours(names: Iterable[str], sender: Sender) -> bool:
 
 
 def read_labelled(
-    labels: Sequence[Label], open_source: Callable[[str], Source], sender: Sender, *, ours: bool, read: Read
+    labels: Sequence[Label],
+    open_source: Callable[[str], Source],
+    sender: Sender,
+    *,
+    ours: bool,
+    general: bool,
+    read: Read,
 ) -> Iterator[Labelled]:
-    """The mail of each label in turn. With `ours` only what is the sender's, and not forged; else all of it. What is passed over is
-    counted in `read`.
+    """The mail of each label in turn. With `ours` only what is the sender's, and not forged; else all of it. With `general` its
+    features include the tokens of any mail. What is passed over is counted in `read`.
 
     Raises InputError for a message under two labels, when it is met the second time; and whatever sources raise.
     """
     known: dict[str, tuple[str, str]] = {}
-    with Workers("filters.labelled:worker", {"ours": ours}) as workers:
+    with Workers("filters.labelled:worker", {"ours": ours, "general": general}) as workers:
         for label in labels:
             with closing(open_source(label.location)) as source:
                 for mail, result in workers.map(_mails(source, label, sender if ours else None, read)):
@@ -215,7 +282,7 @@ def worker(setup: Mapping[str, Any]) -> Callable[[bytes], dict[str, Any]]:
         message = parse(raw, truncated=len(raw) >= MESSAGE_CAP)
         if setup["ours"] and (why := _passed_over(message, sender)):
             return {"passed": why}
-        features = features_of(message, sender)
+        features = features_of(message, sender, general=setup["general"])
         kin = kinship(message, [word for word in features.words if " " not in word])
         return {
             "passed": "",
@@ -239,9 +306,9 @@ def _passed_over(message: Message, sender: Sender) -> str:
     return "ruled" if sender.never(message.from_address, templates_of(message, sender)) else ""
 
 
-def features_of(message: Message, sender: Sender) -> Features:
+def features_of(message: Message, sender: Sender, *, general: bool) -> Features:
     """The features of one message, as a trainer wants them: as if a signature covered all of it."""
-    return read(message, sender, templates_of(message, sender), general=True)
+    return read(message, sender, templates_of(message, sender), general=general)
 
 
 def is_barred(message: Message, sender: Sender) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from filters import judge, labelled
+from filters import model as models
 from filters.labelled import Label, Labelled, Read
 from filters.lessons import PROMOTIONAL, Correction
 from filters.sources import Mail, Place, Source, Unreadable
@@ -88,7 +90,8 @@ def refusal(verdict: dict[str, Any]) -> str:
 
 def worker(setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
     """For a worker process: what `judge.worker` answers, and under "read" what `labelled.worker` does."""
-    judged, read = judge.worker(setup), labelled.worker({"ours": True})
+    general = models.load(Path(setup["model"])).general
+    judged, read = judge.worker(setup), labelled.worker({"ours": True, "general": general})
 
     def examine_bytes(raw: bytes) -> dict[str, Any]:
         found = judged(raw)

@@ -18,7 +18,7 @@ _FLOOR = 20
 _TIMES = 3
 _PERCENT = 20
 #: Runs that it takes to say what is usual.
-_RUNS = 3
+RUNS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Limits:
         """
         if not self.brake or self.first(found) <= _FLOOR:
             return ""
-        middle = sorted(usual)[(len(usual) - 1) // 2] if len(usual) >= _RUNS else 0
+        middle = sorted(usual)[(len(usual) - 1) // 2] if len(usual) >= RUNS else 0
         if middle and found > _TIMES * middle:
             return (
                 f"{found:,} to move is more than {_TIMES} times the usual: half of the {len(usual)} runs of the last {DAYS} days"
@@ -49,3 +49,14 @@ class Limits:
         if found * 100 > looked_at * _PERCENT:
             return f"{found:,} to move of {looked_at:,} messages looked at is more than {_PERCENT} %."
         return ""
+
+
+def why_stopped(moved: int, usual: float, accounts: int) -> str:
+    """Why no more accounts of a fleet should be begun, in words; "" for nothing.
+
+    `moved`: what was moved in those `accounts` that have runs of the last `DAYS` days to go by; `usual`: what a run moves there, on average,
+    all of them together.
+    """
+    if accounts < _FLOOR or moved <= max(_FLOOR, _TIMES * usual):
+        return ""
+    return f"{moved:,} moved in {accounts:,} accounts is more than {_TIMES} times the usual there ({usual:,.0f})."

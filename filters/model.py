@@ -111,31 +111,46 @@ def load(path: Path) -> Model:
             raise InputError(
                 f"{path} can be written by anybody, so nobody knows who wrote it; take that right away (chmod o-w)"
             )
-        raw = path.read_bytes() if status.st_size <= _FILE_CAP else b""
+        if status.st_size > _FILE_CAP:
+            raise _FaultError(f"it is larger than {_FILE_CAP >> 20} MB")
+        raw = path.read_bytes()
         return _check(json.loads(raw, parse_constant=_no_constant), hashlib.sha256(raw).hexdigest())
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path} is no model file ({type(error).__name__}); train or install it again") from error
+        raise InputError(f"{path} is no model file: {_why(error)}. Train or install it again.") from error
+
+
+def _why(error: Exception) -> str:
+    """A clause for a person; the texts of other people's errors may hold anything."""
+    if isinstance(error, OSError):
+        return (error.strerror or "unknown error").lower()
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError):
+        return "it is cut off, or no JSON"
+    return str(error) if type(error) is _FaultError else "something in it is missing, or of the wrong kind"
+
+
+class _FaultError(ValueError):
+    """What is wrong, as a clause."""
 
 
 def _no_constant(name: str) -> float:
-    raise ValueError(name)
+    raise _FaultError(f"it holds {name}, which is no number")
 
 
 def _check(data: dict[str, Any], sha256: str) -> Model:
     if data["schema"] != SCHEMA:
-        raise ValueError("schema")
+        raise _FaultError(f"it is of another version (this one reads schema {SCHEMA})")
     categories = tuple(str(name) for name in data["categories"])
     bias = tuple(float(number) for number in data["bias"])
     weights = {str(name): tuple(map(float, row)) for name, row in data["weights"].items()}
     rows = [bias, *weights.values()]
     if any(len(row) != len(categories) for row in rows) or not all(math.isfinite(sum(row)) for row in rows):
-        raise ValueError("weights")
+        raise _FaultError("its weights are not as many as its categories, or not finite")
     threshold, unsure = float(data["threshold"]), float(data["unsure"])
     if not 0 < unsure <= threshold <= 1:
-        raise ValueError("threshold")
+        raise _FaultError("its threshold is none")
     slope, offset = (float(number) for number in data.get("calibration", (1.0, 0.0)))
     if not (0 < slope < _SLOPE_CAP and abs(offset) < _SLOPE_CAP):
-        raise ValueError("calibration")
+        raise _FaultError("its calibration is none")
     general = data.get("general", False) is True
     return Model(categories, bias, weights, threshold, unsure, sha256, dict(data["about"]), slope, offset, general)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from filters.errors import NotFoundError, ServerError, TargetGoneError, TransientError
 from filters.journal import OPEN, Candidate, Change, Journal, Move
-from filters.settling import ATTEMPTS, by_identity, by_target, reconcile, reconcile_all, settle, unclaimed
+from filters.settling import ATTEMPTS, by_identity, by_target, reconcile, reconcile_all, settle, unclaimed, was_there
 from filters.sources import Look, Place, Source, Target
 
 __all__ = ["BUSY", "Candidate", "Hold", "Left", "Outcome", "move", "reconcile", "reconcile_all", "undo"]
@@ -86,13 +86,16 @@ class _Delivery:
     target: Target
     busy: Mapping[str, str]
     hold: Hold
+    stays: bool = False
+    """Whether the messages stay where they are besides, which can be where folders are labels."""
 
     def carried(self, candidates: Sequence[Candidate]) -> Outcome:
         outcome = Outcome()
         for start in range(0, len(candidates), BATCH):
             with self.hold():
                 batch = candidates[start : start + BATCH]
-                planned = self.journal.plan(self.run, batch, self.target, self.source.method)
+                method = "copy" if self.source.method == "copy" else "move"
+                planned = self.journal.plan(self.run, batch, self.target, method)
                 outcome += self._delivered([row.id for row in planned])
         return outcome
 
@@ -140,7 +143,8 @@ class _Delivery:
         if self.source.method == "copy" and copier:
             copies = copier.copy(places, self.target)
         else:
-            moved = self.source.move(places, self.target)
+            way = copier.copy if self.stays and copier else self.source.move
+            moved = way(places, self.target)
             self.journal.record(
                 [Change(row.id, "done", moved_to=moved[row.place]) for row in rows if row.place in moved]
             )
@@ -212,10 +216,20 @@ def _back(source: Source, journal: Journal, run: str, rows: Sequence[Move], hold
     places, reasons = _places(source, journal, done)
     reasons |= {row.id: row.reason or "it was taken back before" for row in rows if row.state != "done"}
     outcome = _left([row for row in rows if row.id in reasons], reasons)
-    for folder in dict.fromkeys(row.place.folder for row in done if row.id in places):
-        ready = [_returning(row, places[row.id]) for row in done if row.id in places and row.place.folder == folder]
-        outcome += _Delivery(source, journal, run, source.prepare(folder), _DELETED, hold).carried(ready)
+    found = [(row, places[row.id]) for row in done if row.id in places]
+    for folder, stays in dict.fromkeys((row.place.folder, _had_label(source, row)) for row, _ in found):
+        ready = [
+            _returning(row, place)
+            for row, place in found
+            if (row.place.folder, _had_label(source, row)) == (folder, stays)
+        ]
+        outcome += _Delivery(source, journal, run, source.prepare(folder), _DELETED, hold, stays).carried(ready)
     return outcome
+
+
+def _had_label(source: Source, row: Move) -> bool:
+    """Whether the target was a label that the message had before it was moved, which is to stay on it."""
+    return source.method == "label" and row.moved_to is not None and was_there(row.moved_to, row)
 
 
 def _left(rows: Iterable[Move], reasons: Mapping[int, str]) -> Outcome:
@@ -237,7 +251,8 @@ def _places(source: Source, journal: Journal, rows: Sequence[Move]) -> tuple[dic
     lost: list[Move] = []
     reasons: dict[int, str] = {}
     for target, group in by_target(row for row in rows if row.id not in places):
-        found = source.find(target.folder, {row.identity: row.message_id for row in group}, target)
+        since = None if source.method == "label" else target
+        found = source.find(target.folder, {row.identity: row.message_id for row in group}, since)
         for identity, alike in by_identity(group):
             arrived = unclaimed(source, journal, alike, found.get(identity, []))
             if len(arrived) == len(alike):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import accumulate
 
 #: Characters that show nothing: soft hyphen, grapheme joiner, Arabic letter mark, Mongolian vowel separator, zero-width and
 #: directional marks, invisible operators, BOM. Mailers pad previews with them, and forgers hide behind them.
@@ -23,7 +24,7 @@ _PLAIN: dict[int, str] = (
 _NOT_PLAIN = re.compile(f"[{''.join(map(chr, _PLAIN))}]")
 _EMAIL = re.compile(r"\be-(?=mail)")
 _WORD = re.compile(r"[^\W\d_]+|\d+")
-_PLACED_WORD = re.compile(r"\be-(?=mail)|[^\W\d_]+|\d+")
+_SHOWN_WORD = re.compile(r"(\be-mail[^\W\d_]*|[^\W\d_]+|\d+)")
 
 
 def normal(text: str) -> str:
@@ -62,15 +63,6 @@ def words(folded: str) -> list[str]:
 
 def spans(folded: str) -> list[tuple[int, int]]:
     """(start, end) of each word that `words` gives for the same text."""
-    if "e-mail" not in folded:
-        return [match.span() for match in _WORD.finditer(folded)]
-    found: list[tuple[int, int]] = []
-    joined = -1
-    for match in _PLACED_WORD.finditer(folded):
-        start, end = match.span()
-        if folded[start:end] == "e-":
-            joined = start
-        else:
-            found.append((start if joined < 0 else joined, end))
-            joined = -1
-    return found
+    lengths = map(len, _SHOWN_WORD.split(folded))  # what is between words, a word, what is between words, ...
+    ends = list(accumulate(lengths))
+    return list(zip(ends[0:-1:2], ends[1::2], strict=True))

@@ -15,11 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from filters.errors import InputError, NotFoundError, WriteError
-from filters.features import Features
-from filters.grouping import Kinship
 from filters.labelled import Labelled
 from filters.model import load
 
@@ -104,7 +102,8 @@ class Registry:
         try:
             with gzip.open(path, "rt", encoding="utf-8") as file:
                 for line in file:
-                    yield _lesson(json.loads(line))
+                    row = json.loads(line)
+                    yield Learnt(Labelled.from_json(row), float(row["score"]))
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{path}, which a model was trained on, is damaged. Train again with `unpitch train`."
@@ -124,41 +123,11 @@ class Registry:
         write_file(self.folder / _IN_USE, lambda file: file.write(lines.encode()))
 
 
-def _row(one: Learnt) -> bytes:
-    mail = one.mail
-    row = {
-        "place": mail.place,
-        "identity": mail.identity,
-        "names": mail.names,
-        "label": mail.label,
-        "author": mail.author,
-        "barred": mail.barred,
-        **mail.features.as_json(),
-        "signs": sorted(mail.kin.signs),
-        "hashes": mail.kin.hashes,
-        "score": one.score,
-    }
-    return json.dumps(row, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
-
-
-def _lesson(row: dict[str, Any]) -> Learnt:
-    mail = Labelled(
-        place=str(row["place"]),
-        identity=str(row["identity"]),
-        names=tuple(map(str, row["names"])),
-        label=str(row["label"]),
-        features=Features.from_json(row),
-        kin=Kinship(frozenset(row["signs"]), tuple(row["hashes"])),
-        author=str(row["author"]),
-        barred=bool(row["barred"]),
-    )
-    return Learnt(mail, float(row["score"]))
-
-
 def _pack(lessons: Iterable[Learnt], file: IO[bytes]) -> None:
     with gzip.GzipFile(fileobj=file, mode="wb", mtime=0, filename="") as packed:
         for one in lessons:
-            packed.write(_row(one))
+            row = one.mail.as_json() | {"score": one.score}
+            packed.write(json.dumps(row, separators=(",", ":")).encode() + b"\n")
 
 
 def write_file(path: Path, fill: Callable[[IO[bytes]], object]) -> None:

@@ -75,6 +75,9 @@ def settle(
     `copies`: where the server says that copies are; they are looked at there, and searched for only where that is wrong.
     """
     sent = [row for row in rows if row.state == "sent"]
+    if source.method == "label":
+        journal.record(_labelled(source, sent))
+        return
     if sent:
         looks = source.look([row.place for row in sent])
         told = _copied(source, sent, looks, copies or {})
@@ -95,6 +98,29 @@ def _copied(
     there = source.look([copy for copy in copies.values() if copy])
     pairs = ((row, copies.get(row.place)) for row in rows if _is(row, looks.get(row.place)))
     return [Change(row.id, "copied", moved_to=copy) for row, copy in pairs if copy and _is(row, there.get(copy))]
+
+
+def _labelled(source: Source, rows: Sequence[Move]) -> list[Change]:
+    """The same where folders are labels. A message lies in each at most once, so that numbers tell nothing and a move can be begun
+    again: what is still here was not moved, and what is not was, if it is in the target."""
+    looks = source.look([row.place for row in rows])
+    sure = [row for row in rows if looks.get(row.place, _NOTHING).identity != _UNREADABLE]
+    here = {row.id for row in sure if looks.get(row.place, _NOTHING).identity == row.identity}
+    lost = {row.identity: row.message_id for row in sure if row.id not in here}
+    again = source.find(source.folder, lost) if lost else {}
+    changes: list[Change] = []
+    for target, group in by_target(sure):
+        sought = {row.identity: row.message_id for row in group if row.id not in here and row.identity not in again}
+        found = source.find(target.folder, sought) if sought else {}
+        for row in group:
+            places = found.get(row.identity, [])
+            if row.identity not in sought:
+                changes.append(Change(row.id, "planned"))
+            elif places:
+                changes.append(Change(row.id, "done", moved_to=places[0]))
+            else:
+                changes.append(Change(row.id, "vanished", _VANISHED))
+    return changes
 
 
 def _is(row: Move, look: Look | None) -> bool:
@@ -138,12 +164,15 @@ def _proven(
 
 def unclaimed(source: Source, journal: Journal, group: Sequence[Move], found: Sequence[Place]) -> list[Place]:
     """Where in the target the messages of a group may be: neither there before the move, nor known as another one's place."""
+    if source.method == "label":
+        return list(found) * len(group)
     first = min(group, key=lambda row: row.uidnext_before)
     arrived = journal.arrived(source.account, first.folder, first.identity, [row.id for row in group])
-    return [place for place in found if place not in arrived and not _was_there(place, first)]
+    return [place for place in found if place not in arrived and not was_there(place, first)]
 
 
-def _was_there(place: Place, row: Move) -> bool:
+def was_there(place: Place, row: Move) -> bool:
+    """Whether, by its number, the message at a place in the target lay there before the move."""
     uidvalidity, uid = numbers(place.key)
     return uidvalidity != 0 and uidvalidity == row.uidvalidity and int(uid) < row.uidnext_before
 

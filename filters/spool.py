@@ -8,6 +8,7 @@ the mails: when there are more features than can be counted, the rarest are forg
 from __future__ import annotations
 
 import tempfile
+from array import array
 from collections.abc import Iterator
 from types import TracebackType
 from typing import BinaryIO, cast
@@ -28,22 +29,18 @@ Floats = NDArray[np.float64]
 
 
 class Spool:
-    """Rows of feature numbers on disk, one for each variant of a mail; and of each feature, in how many mails of how many authors
-    it occurs."""
+    """Rows of feature numbers on disk, one for each variant of a mail. All mails are added first; then parts of them are looked at."""
 
-    def __init__(self, authors: int = 2, most: int = MOST_COUNTED) -> None:
-        """`authors`: how many are told apart for one feature. `most`: features that are counted at the same time."""
+    def __init__(self, most: int = MOST_COUNTED, *, tokens: bool = True) -> None:
+        """`most`: features that are counted at the same time. `tokens`: whether those of any mail are among the features."""
         self._file: BinaryIO = _file()
-        self._most = most
+        self._most, self._tokens = most, tokens
         self._numbers: dict[str, int] = {}
         self._mails = np.zeros(1024, np.int32)
         self._named = np.zeros(1024, np.bool_)
-        self._authors = np.full((1024, authors), -1, np.int32)
         self._author_numbers: dict[str, int] = {}
-        self._lengths: list[int] = []
+        self._authors, self._variants, self._lengths = array("i"), array("i"), array("i")
         self._forgotten: list[tuple[int, Ints]] = []
-        self.variants: list[int] = []
-        """Of each mail, how many rows it has."""
 
     def __enter__(self) -> Spool:
         return self
@@ -59,28 +56,21 @@ class Spool:
         for row in rows:
             self._file.write(row.tobytes())
             self._lengths.append(len(row))
-        self.variants.append(len(rows))
-        number = self._author_numbers.setdefault(author, len(self._author_numbers))
-        self._count(np.unique(np.concatenate(rows)), number)
+        self._variants.append(len(rows))
+        self._authors.append(self._author_numbers.setdefault(author, len(self._author_numbers)))
+        self._mails[np.unique(np.concatenate(rows))] += 1
         if len(self._numbers) > self._most:
             self._forget()
 
     def _row(self, features: Features) -> Ints:
-        crowd = sorted(features.words | features.tokens)
+        crowd = sorted(features.crowd if self._tokens else features.words)
         numbers = [self._numbers.setdefault(name, len(self._numbers)) for name in (*features.named, *crowd)]
         while len(self._numbers) > len(self._mails):
             self._mails = np.concatenate([self._mails, np.zeros_like(self._mails)])
             self._named = np.concatenate([self._named, np.zeros_like(self._named)])
-            self._authors = np.concatenate([self._authors, np.full_like(self._authors, -1)])
         row = np.array(numbers, np.int32)
         self._named[row[: len(features.named)]] = True
         return row
-
-    def _count(self, numbers: Ints, author: int) -> None:
-        self._mails[numbers] += 1
-        seen = self._authors[numbers]
-        new = ~(seen == author).any(axis=1) & (seen[:, -1] < 0)
-        self._authors[numbers[new], (seen[new] >= 0).sum(axis=1)] = author
 
     def _forget(self) -> None:
         """Forget the rarest half, and give the others the numbers that became free."""
@@ -89,68 +79,45 @@ class Spool:
         kept = counts > np.partition(counts, size // 2)[size // 2]
         became = np.where(kept, np.cumsum(kept) - 1, -1).astype(np.int32)
         self._numbers = {name: int(became[number]) for name, number in self._numbers.items() if kept[number]}
-        for array, empty in ((self._mails, 0), (self._named, False), (self._authors, -1)):
-            array[: len(self._numbers)] = array[:size][kept]
-            array[len(self._numbers) :] = empty
+        for array_, empty in ((self._mails, 0), (self._named, False)):
+            array_[: len(self._numbers)] = array_[:size][kept]
+            array_[len(self._numbers) :] = empty
         self._forgotten.append((len(self._lengths), became))
 
-    def names(self, fewest_mails: int, fewest_authors: int) -> list[str]:
-        """Named features, and words and tokens of so many mails of so many authors; sorted."""
-        enough = (self._mails >= fewest_mails) & ((self._authors >= 0).sum(axis=1) >= fewest_authors)
-        return sorted(name for name, number in self._numbers.items() if self._named[number] or enough[number])
+    def part(self, mails: NDArray[np.bool_] | None = None) -> Part:
+        """Some of the mails, in the order in which they came; None: all. Nothing is added after that."""
+        if self._forgotten:
+            self._renumber()
+        self._file.flush()
+        chosen = np.ones(len(self._variants), np.bool_) if mails is None else mails
+        variants = np.frombuffer(self._variants, np.int32)
+        lengths = np.frombuffer(self._lengths, np.int32)
+        rows = np.flatnonzero(np.repeat(chosen, variants))
+        return Part(
+            numbers=self._numbers,
+            is_named=self._named,
+            content=cast(Ints, _mapped(self._file, np.int32)),
+            starts=(np.cumsum(lengths, dtype=np.int64) - lengths)[rows],
+            lengths=lengths[rows],
+            variants=variants[chosen],
+            authors=np.frombuffer(self._authors, np.int32)[chosen],
+        )
 
-    def named(self, names: list[str]) -> NDArray[np.bool_]:
-        """Of each feature, whether it is a named one."""
-        return self._named[[self._numbers[name] for name in names]]
-
-    def frequencies(self, names: list[str], groups: Ints, shares: Floats) -> Floats:
-        """How often each feature occurs in each group of rows (names x groups); a row counts as its share."""
-        width = int(groups.max()) + 1
-        found = np.zeros(len(names) * width)
+    def _renumber(self) -> None:
+        """Write everything again, by the numbers that features have now and without what was forgotten."""
+        lengths, file = array("i"), _file()
         first = 0
-        for column, row, lengths in self._entries(names):
-            here = slice(first, first + len(lengths))
-            found += np.bincount(column * width + groups[here][row], shares[here][row], len(found))
-            first += len(lengths)
-        return found.reshape(len(names), width)
-
-    def matrix(self, names: list[str], blocks: Ints, lengths: Floats, stretch: Floats) -> csr_matrix:
-        """Feature vectors (rows x names), on disk. Features of block 0 are 1; those of another block share a vector of its length;
-        then each column is multiplied by its `stretch`."""
-        ends = [np.zeros(1, np.int64)]
-        with _file() as columns, _file() as values:
-            for column, row, sizes in self._entries(names):
-                place = row * len(lengths) + blocks[column]
-                members = np.bincount(place, minlength=len(sizes) * len(lengths))
-                each = np.tile(lengths, len(sizes)) / np.sqrt(np.maximum(members, 1))
-                values.write((np.where(blocks[column] > 0, each[place], 1.0) * stretch[column]).tobytes())
-                columns.write(column.tobytes())
-                ends.append(ends[-1][-1] + np.cumsum(np.bincount(row, minlength=len(sizes))))
-            pointers = np.concatenate(ends)
-            data, indices = _mapped(values, np.float64), _mapped(columns, np.int32)
-        return csr_matrix((data, indices, pointers), shape=(len(pointers) - 1, len(names)))
-
-    def _entries(self, names: list[str]) -> Iterator[tuple[Ints, Ints, Ints]]:
-        """Of some rows at a time: column and row of each entry, and how many features each row has."""
-        column_of = np.full(len(self._numbers) + 1, -1, np.int32)  # the last is for what was forgotten
-        column_of[[self._numbers[name] for name in names]] = np.arange(len(names))
-        for numbers, lengths in self._chunks():
-            columns = column_of[numbers]
-            rows = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
-            yield columns[columns >= 0], rows[columns >= 0], lengths
-
-    def _chunks(self) -> Iterator[tuple[Ints, Ints]]:
-        """Numbers as they are now (-1: forgotten), and lengths, of some rows at a time."""
         self._file.seek(0)
-        lengths = np.array(self._lengths, np.int32)
-        row = 0
         for until, became in self._eras():
-            while row < until:
-                taken = max(1, int(np.searchsorted(np.cumsum(lengths[row:until]), _CHUNK, "right")))
-                some = lengths[row : min(row + taken, until)]
-                numbers = np.frombuffer(self._file.read(4 * int(some.sum())), np.int32)
-                yield (numbers if became is None else became[numbers]), some
-                row += len(some)
+            for length in self._lengths[first:until]:
+                numbers = np.frombuffer(self._file.read(4 * length), np.int32)
+                row = numbers if became is None else became[numbers]
+                row = row[row >= 0]
+                file.write(row.tobytes())
+                lengths.append(len(row))
+            first = until
+        self._file.close()
+        self._file, self._lengths, self._forgotten = file, lengths, []
 
     def _eras(self) -> list[tuple[int, Ints | None]]:
         """Up to which row numbers became what they are now by which table; None: they still are."""
@@ -160,6 +127,103 @@ class Spool:
             later = became if later is None else np.where(became >= 0, later[became], -1).astype(np.int32)
             eras.insert(0, (until, later))
         return eras
+
+
+class Part:
+    """Some mails of a spool: their rows, and what can be counted and made of them."""
+
+    def __init__(
+        self,
+        numbers: dict[str, int],
+        is_named: NDArray[np.bool_],
+        content: Ints,
+        starts: NDArray[np.int64],
+        lengths: Ints,
+        variants: Ints,
+        authors: Ints,
+    ) -> None:
+        """`starts`, `lengths`: of each row, its place in `content`. `variants`: of each mail, how many rows it has."""
+        self._numbers, self._is_named, self._content = numbers, is_named, content
+        self._starts, self._lengths = starts, lengths
+        self.variants, self._authors = variants, authors
+
+    def names(self, fewest_mails: int, fewest_authors: int) -> list[str]:
+        """Named features, and words and tokens of so many mails of so many authors; sorted."""
+        mails = self._owners(np.arange(len(self.variants)))
+        enough = mails >= fewest_mails
+        if fewest_authors > 1:
+            enough &= self._owners(self._authors) >= fewest_authors
+        enough |= self._is_named[: len(mails)] & (mails > 0)
+        return sorted(name for name, number in self._numbers.items() if enough[number])
+
+    def _owners(self, owners: NDArray[np.integer]) -> Ints:
+        """Of each feature, in how many owners' mails it occurs; `owners` has the number of each mail's."""
+        width = len(self._numbers)
+        of_row = np.repeat(owners, self.variants)
+        order = np.argsort(of_row, kind="stable")
+        counts, last = np.zeros(width, np.int32), np.full(width, -1, np.int64)
+        for rows in self._portions(order):
+            pairs = np.unique(np.repeat(of_row[rows].astype(np.int64), self._lengths[rows]) * width + self._at(rows))
+            owner, number = np.divmod(pairs, width)
+            new = last[number] != owner  # an owner's mails may go on from the portion before
+            counts += np.bincount(number[new], minlength=width).astype(np.int32)
+            last[number] = owner
+        return counts
+
+    def named(self, names: list[str]) -> NDArray[np.bool_]:
+        """Of each feature, whether it is a named one."""
+        return self._is_named[[self._numbers[name] for name in names]]
+
+    def frequencies(self, names: list[str], groups: Ints, shares: Floats) -> Floats:
+        """How often each feature occurs in each group of rows (names x groups); a row counts as its share."""
+        width = int(groups.max()) + 1
+        found = np.zeros(len(names) * width)
+        for column, row, rows in self._entries(names):
+            found += np.bincount(column * width + groups[rows][row], shares[rows][row], len(found))
+        return found.reshape(len(names), width)
+
+    def matrix(self, names: list[str], blocks: Ints, lengths: Floats, stretch: Floats) -> csr_matrix:
+        """Feature vectors (rows x names), on disk. Features of block 0 are 1; those of another block share a vector of its length;
+        then each column is multiplied by its `stretch`."""
+        ends = [np.zeros(1, np.int64)]
+        with _file() as columns, _file() as values:
+            for column, row, rows in self._entries(names):
+                place = row * len(lengths) + blocks[column]
+                members = np.bincount(place, minlength=len(rows) * len(lengths))
+                each = np.tile(lengths, len(rows)) / np.sqrt(np.maximum(members, 1))
+                values.write((np.where(blocks[column] > 0, each[place], 1.0) * stretch[column]).tobytes())
+                columns.write(column.tobytes())
+                ends.append(ends[-1][-1] + np.cumsum(np.bincount(row, minlength=len(rows))))
+            pointers = np.concatenate(ends)
+            data, indices = _mapped(values, np.float64), _mapped(columns, np.int32)
+        return csr_matrix((data, indices, pointers), shape=(len(pointers) - 1, len(names)))
+
+    def _entries(self, names: list[str]) -> Iterator[tuple[Ints, Ints, NDArray[np.integer]]]:
+        """Of some rows at a time: column and row (within these) of each entry, and which rows these are."""
+        column_of = np.full(len(self._numbers), -1, np.int32)
+        column_of[[self._numbers[name] for name in names]] = np.arange(len(names))
+        for rows in self._portions(np.arange(len(self._lengths))):
+            columns = column_of[self._at(rows)]
+            within = np.repeat(np.arange(len(rows), dtype=np.int32), self._lengths[rows])
+            yield columns[columns >= 0], within[columns >= 0], rows
+
+    def _portions(self, order: NDArray[np.integer]) -> Iterator[NDArray[np.integer]]:
+        """Rows in this order, so many at a time that they hold no more than `_CHUNK` numbers, but one at least."""
+        ends = np.cumsum(self._lengths[order], dtype=np.int64)
+        first = 0
+        while first < len(order):
+            before = ends[first - 1] if first else 0
+            until = max(first + 1, int(np.searchsorted(ends, before + _CHUNK, "right")))
+            yield order[first:until]
+            first = until
+
+    def _at(self, rows: NDArray[np.integer]) -> Ints:
+        """The numbers of these rows, one row after the other."""
+        lengths = self._lengths[rows]
+        ends = np.cumsum(lengths, dtype=np.int64)
+        within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
+        found: Ints = self._content[np.repeat(self._starts[rows], lengths) + within]
+        return found
 
 
 def _file() -> BinaryIO:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from filters import senders
 from filters.authenticity import Authserv, claims_to_be
+from filters.errors import InputError
 from filters.journal import Candidate
 from filters.moving import BUSY
 from filters.senders import Sender
@@ -61,7 +65,7 @@ class Finding:
     """The known disclosure that it carries."""
     candidate: Candidate = field(repr=False)
     later: bool = False
-    """Kept for now only: it is too young, and a later run is to look at it again."""
+    """Kept for now only: it is too young or, say, flagged, and a later run is to look at it again."""
     explanation: dict[str, Any] | None = None
     """What `filters.explanation` tells of it, when that was asked."""
 
@@ -89,6 +93,19 @@ class Setup:
     task: str = "filters.judge:worker"
     """What a worker process does with each mail."""
 
+    def digest(self) -> str:
+        """Of the model and the data: with what else is set here, a verdict depends on nothing besides the mail. Raises InputError for a
+        model that cannot be read."""
+        try:
+            of = hashlib.sha256(Path(self.model).read_bytes())
+        except OSError as error:
+            raise InputError(
+                f"{self.model}: the model cannot be read ({(error.strerror or 'no reason').lower()})."
+            ) from error
+        for path in sorted((Path(senders.__file__).parent / self.sender.name).glob("*.toml")):
+            of.update(path.read_bytes())
+        return of.hexdigest()
+
     def as_json(self) -> dict[str, Any]:
         """The part that crosses to a worker."""
         return {
@@ -114,6 +131,8 @@ def sweep(
     wanted = Wanted(sender.header_fields, lambda header_block: claims_to_be(header_block, sender))
     count = setup.workers or os.cpu_count() or 1
     with Workers(setup.task, setup.as_json(), count) as workers:
+        if source.extent.begin and source.total():
+            workers.begin()  # while the server is asked for what is new
         for mail, result in workers.map(_mails(source, wanted, tally, went_on)):
             if isinstance(result, Failure):
                 tally.unreadable.append(Unreadable(mail.place, result.reason))
@@ -171,9 +190,15 @@ def _finding(
             result["model_sha256"],
             sender=result["from"],
         ),
-        later=young,
+        later=young or (action == "keep" and reason == _busy(mail)),
         explanation=result.get("explanation"),
     )
+
+
+def _busy(mail: Mail) -> str:
+    """Why a message is somebody's business, by its flags; "" when it is not."""
+    words = sorted(word for flag, word in BUSY.items() if flag in mail.flags)
+    return f"it is {' and '.join(words)}" if words else ""
 
 
 def too_young(date: str, older_than: datetime | None) -> bool:
@@ -220,9 +245,8 @@ def decide(
         return "keep", f"{UNVERIFIED}: {authenticity['why']}"
     if not mail.identity:
         return "keep", "it has no Message-ID, so a move could not be undone"
-    busy = sorted(word for flag, word in BUSY.items() if flag in mail.flags)
-    if busy:
-        return "keep", f"it is {' and '.join(busy)}"
+    if busy := _busy(mail):
+        return "keep", busy
     if why := barred.get(mail.identity):
         return "keep", why
     return "move", chance if advertising else "you asked to move such mail"

@@ -25,7 +25,7 @@ from filters.message import parse
 from filters.model import SCHEMA, WORDS_SCALE, Model
 from filters.safe_text import safe_text
 from filters.senders import Sender
-from filters.spool import Floats, Ints, Spool
+from filters.spool import Floats, Ints, Part, Spool
 
 #: Bytes of a model file of less than 2 MB, of a feature's name in it, and of one weight.
 _FILE_SIZE, _NAME_SIZE, _WEIGHT_SIZE = 1_900_000, 24, 8
@@ -146,12 +146,27 @@ def fit(examples: Iterable[Example], recipe: Recipe, about: dict[str, Any]) -> t
 
     The returned classifier carries the rounded weights too, so that the two can be compared.
     """
-    with Spool(authors=recipe.fewest_authors) as spool:
-        return _fit_twice(_gather(examples, spool), recipe, about)
+    with Spool(tokens=recipe.general) as spool:
+        categories = []
+        for example in examples:
+            spool.add(example.variants, example.author)
+            categories.append(example.category)
+        return fit_part(spool.part(), categories, recipe, about)
+
+
+def fit_part(
+    part: Part, categories: Sequence[str], recipe: Recipe, about: dict[str, Any]
+) -> tuple[Model, LogisticRegression]:
+    """The same for mails that are on disk already, with the category of each."""
+    known = tuple(sorted(set(categories)))
+    numbers = {category: number for number, category in enumerate(known)}
+    labels = np.array([numbers[category] for category in categories], np.int32)
+    rows = part.variants
+    return _fit_twice(_Data(part, known, np.repeat(labels, rows), np.repeat(1.0 / rows, rows)), recipe, about)
 
 
 def _fit_twice(data: _Data, recipe: Recipe, about: dict[str, Any]) -> tuple[Model, LogisticRegression]:
-    names = [name for name in data.spool.names(recipe.fewest_mails, recipe.fewest_authors) if safe_text(name) == name]
+    names = [name for name in data.part.names(recipe.fewest_mails, recipe.fewest_authors) if safe_text(name) == name]
     if recipe.general and names:
         names = _most_telling(data, names, recipe)
     if not names:
@@ -169,28 +184,16 @@ def _fit_twice(data: _Data, recipe: Recipe, about: dict[str, Any]) -> tuple[Mode
 class _Data:
     """Rows of features, and of each row the number of its category and its share of its mail."""
 
-    spool: Spool
+    part: Part
     categories: tuple[str, ...]
     labels: Ints
     shares: Floats
 
 
-def _gather(examples: Iterable[Example], spool: Spool) -> _Data:
-    found: list[str] = []
-    for example in examples:
-        spool.add(example.variants, example.author)
-        found.append(example.category)
-    categories = tuple(sorted(set(found)))
-    numbers = {category: number for number, category in enumerate(categories)}
-    labels = np.array([numbers[category] for category in found], np.int32)
-    rows = np.array(spool.variants)
-    return _Data(spool, categories, np.repeat(labels, rows), np.repeat(1.0 / rows, rows))
-
-
 def _unevenness(data: _Data, names: list[str]) -> tuple[Floats, Floats]:
     """Of each feature, how unevenly the categories use it (the greatest log ratio of its share in one to its share in the rest), and
     in how many mails it occurs."""
-    counts = data.spool.frequencies(names, data.labels, data.shares)
+    counts = data.part.frequencies(names, data.labels, data.shares)
     mails = np.bincount(data.labels, data.shares)
     inside = (counts + 1) / (mails + 2)
     total = counts.sum(axis=1)
@@ -242,8 +245,8 @@ def _fit_view(data: _Data, recipe: Recipe, names: list[str]) -> tuple[LogisticRe
     """A general model's features are stretched by their unevenness, which makes the penalty on the telling ones small (Wang and
     Manning 2012: naive Bayes and a linear classifier in one). Also returns by how much."""
     stretch = _unevenness(data, names)[0] if recipe.general else np.ones(len(names))
-    blocks = np.where(data.spool.named(names), 0, 1).astype(np.int32)
-    matrix = data.spool.matrix(names, blocks, np.array([1.0, WORDS_SCALE]), stretch)
+    blocks = np.where(data.part.named(names), 0, 1).astype(np.int32)
+    matrix = data.part.matrix(names, blocks, np.array([1.0, WORDS_SCALE]), stretch)
     classifier = LogisticRegression(C=recipe.cost, max_iter=5000, tol=recipe.tolerance)
     with threadpool_limits(1):
         classifier.fit(matrix, data.labels, sample_weight=data.shares)

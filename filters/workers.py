@@ -7,6 +7,7 @@ big-endian, then the content): nothing that a child says is ever executed.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import resource
@@ -32,11 +33,14 @@ CPU_SECONDS = 2
 MEMORY_BYTES = 512 * 1024 * 1024
 #: Seconds on the clock: the last resort, for what neither computes nor ends.
 WALL_SECONDS = 30.0
-#: Mails that a child has in hand, so that it never waits for the next one.
-_IN_HAND = 8
+#: Mails that a child has in hand, so that it never waits for the next one; and how many make it worth to start another child, which
+#: takes as long as to judge some ten.
+_IN_HAND, _MANY = 8, 4
 #: Bytes of an answer: a verdict and its evidence. A longer one comes from a child that is no longer ours.
 _ANSWER_CAP = 1_048_576
 _PIPE_BYTES = 65_536
+#: What a pipe to a child holds where the system lets us say so (Linux): so it has work while we wait for a server.
+_STOCK_BYTES = 1_048_576
 _OPEN_FILES = 32
 _OUT_OF_MEMORY = 12
 
@@ -126,11 +130,16 @@ class Workers:
     def _give(self, number: int, raw: bytes) -> None:
         """To the child with the least in hand, or a new one while every child is busy."""
         child = min(self._children, key=lambda one: len(one.mails), default=None)
-        if child is None or (child.mails and len(self._children) < self._count):
+        if child is None or (len(child.mails) >= _MANY and len(self._children) < self._count):
             child = self._new_child()
         child.mails.append((number, raw))
         child.outgoing += _frame(raw)
         _send(child)
+
+    def begin(self) -> None:
+        """Start a child now, because there will be mail soon."""
+        if not self._children:
+            _send(self._new_child())
 
     def _new_child(self) -> _Child:
         # neither the working folder nor the environment: secrets may be in it, and mail is hostile
@@ -154,6 +163,8 @@ class Workers:
         assert process.stdin and process.stdout  # noqa: S101 (pipes were asked for)
         child = _Child(process, process.stdin.fileno(), process.stdout.fileno(), outgoing=bytearray(self._start))
         os.set_blocking(child.stdin, False)
+        with suppress(AttributeError, OSError):  # another system, or the user's share is used up
+            fcntl.fcntl(child.stdin, fcntl.F_SETPIPE_SZ, _STOCK_BYTES)
         self._children.append(child)
         return child
 
@@ -218,7 +229,7 @@ class Workers:
 
 def _send(child: _Child) -> None:
     try:
-        sent = os.write(child.stdin, child.outgoing[:_PIPE_BYTES])
+        sent = os.write(child.stdin, child.outgoing[:_STOCK_BYTES])
         del child.outgoing[:sent]
         child.since = time.monotonic()
     except BlockingIOError:

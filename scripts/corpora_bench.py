@@ -117,7 +117,7 @@ def ours(mails: Sequence[Mail], positive: str, target: float) -> tuple[list[Scor
 
 
 def _with_features(mails: Sequence[Mail]) -> Iterator[Mail]:
-    with Workers("filters.labelled:worker", {"ours": False}) as workers:
+    with Workers("filters.labelled:worker", {"ours": False, "general": True}) as workers:
         for mail, result in workers.map((mail, mail.path.read_bytes()) for mail in mails):
             if isinstance(result, Failure):
                 print(f"{mail.path}: {result.reason}", file=sys.stderr)

@@ -1,7 +1,7 @@
 """Moves 3,000 of 100,000 messages on a throwaway Dovecot, in turn by a bare UID MOVE (imaplib, nothing else) and by unpitch's move
 with journal, second look and proof; and by its copy, where the server hides that it can move. Prints seconds, the ratio, and memory.
 
-Usage: scripts/bench move, or: PYTHONPATH=.:tests python scripts/move_bench.py [--messages 100000] [--moved 3000] [--repeats 3]
+Usage: scripts/bench_imap move, or: PYTHONPATH=.:tests python scripts/move_bench.py [--messages 100000] [--moved 3000] [--repeats 3]
 """
 
 from __future__ import annotations

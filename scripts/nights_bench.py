@@ -1,7 +1,7 @@
 """Nights on a mailbox of 100,000 messages, on a throwaway Dovecot behind a proxy that delays each direction by 50 ms and counts: one
 without new mail, and one with 200 new messages of which 8 are to be moved, beside a bare client that sends the same few commands.
 
-Usage: scripts/bench nights, or: PYTHONPATH=.:tests python scripts/nights_bench.py [--messages 100000] [--delay 0.05]
+Usage: scripts/bench_imap nights, or: PYTHONPATH=.:tests python scripts/nights_bench.py [--messages 100000] [--delay 0.05]
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def bare(port: int, user: str, first: int, moved: list[int]) -> str:
     client.login(f'"{user}"', PASSWORD)
     client.xatom("ID", '("name" "neighbour")')
     client.select("INBOX")
-    fields = "FROM MESSAGE-ID REPLY-TO SENDER X-LINKEDIN-CLASS X-LINKEDIN-TEMPLATE"
+    fields = "FROM SENDER X-LINKEDIN-CLASS X-LINKEDIN-TEMPLATE"
     client.uid("FETCH", f"{first}:*", f"(UID RFC822.SIZE BODY.PEEK[HEADER.FIELDS ({fields})]<0.4096>)")
     if moved:
         uids = ",".join(map(str, moved))

@@ -18,7 +18,8 @@ def tree(root: int) -> list[int]:
     found = [root]
     for pid in found:
         try:
-            found += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+            for children in Path(f"/proc/{pid}/task").glob("*/children"):  # of each thread
+                found += map(int, children.read_text().split())
         except OSError:
             continue
     return found

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from pathlib import Path
 
 import hostile
+from pss import tree
 
 from filters import model as models
 from filters.features import Features
@@ -45,13 +48,43 @@ _SYLLABLES = [
 
 
 def main() -> int:
-    count = int(sys.argv[1])
-    peak = Peak()
-    peak.start()
+    count, large = int(sys.argv[1]), "--large" in sys.argv
+    with tempfile.TemporaryDirectory(prefix="unpitch-bench-") as folder:
+        return once(count, large) if "--once" in sys.argv else command(count, large, Path(folder))
+
+
+def command(count: int, large: bool, folder: Path) -> int:
+    """The whole of `unpitch train`: reading, grouping, cross-validation, calibration, the last fit."""
+    files = {label: (folder / f"{label}.mbox").open("wb") for label in ("ad", "letter")}
+    for (_, label), raw in mails(count, large):
+        files[label].write(b"From a@example.org Sat Nov 28 12:00:00 2026\n" + raw.replace(b"\r\n", b"\n") + b"\n\n")
+    for file in files.values():
+        file.close()
+    size = sum(Path(file.name).stat().st_size for file in files.values())
+    labels = [word for label, file in files.items() for word in ("--label", f"{label}={file.name}")]
+    words = [sys.executable, "-m", "filters", "train", *labels, "--output", str(folder / "model.json")]
     start = time.perf_counter()
-    source = features if "--features" in sys.argv else examples
-    model, _ = fit(peak.passing(source(count)), GENERAL, {})
-    whole = time.perf_counter() - start
+    process = subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, env=os.environ | {"UNPITCH_STATE": str(folder / "state")}
+    )
+    peak = Peak(process.pid)
+    peak.start()
+    code = process.wait()
+    print(
+        f"{count:>8,} messages, {size / 1e6:,.0f} MB: unpitch train took {time.perf_counter() - start:.0f} s (exit code {code});"
+        f" peak of anonymous memory {peak.one} MB in one process, {peak.all} MB in all together"
+    )
+    return code
+
+
+def once(count: int, large: bool) -> int:
+    """One training, without cross-validation."""
+    peak = Peak(os.getpid())
+    peak.start()
+    began = time.perf_counter()
+    read: list[float] = []
+    model, _ = fit(_noting(read, examples(count, large)), GENERAL, {})
+    done = time.perf_counter()
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".json") as file:
         size = file.write(as_json(model))
         file.flush()
@@ -59,69 +92,66 @@ def main() -> int:
         models.load(Path(file.name))
         loading = time.process_time() - start
     print(
-        f"{count:>8,} messages: generated, read and spooled in {peak.passed - peak.began:.0f} s, fitted in {whole - (peak.passed - peak.began):.0f} s;"
-        f" peak of anonymous memory {peak.reading} MB while reading, {peak.highest} MB in all; model {size / 1e6:.2f} MB,"
+        f"{count:>8,} messages: generated, read and spooled in {read[0] - began:.0f} s, fitted in {done - read[0]:.0f} s;"
+        f" peak of anonymous memory {peak.one} MB in one process, {peak.all} MB in all together; model {size / 1e6:.2f} MB,"
         f" {len(model.weights):,} features, loaded in {1000 * loading:.0f} ms of processor time"
     )
     return 0
 
 
-def examples(count: int) -> Iterator[Example]:
-    with Workers("filters.labelled:worker", {"ours": False}) as workers:
-        for (number, label), result in workers.map(mails(count)):
+def examples(count: int, large: bool) -> Iterator[Example]:
+    with Workers("filters.labelled:worker", {"ours": False, "general": True}) as workers:
+        for (number, label), result in workers.map(mails(count, large)):
             if isinstance(result, Failure):
                 print(f"{number}: {result.reason}", file=sys.stderr)
             else:
                 yield Example(str(number), label, str(number), (Features.from_json(result),))
 
 
-def features(count: int) -> Iterator[Example]:
-    """As many features as from mail, without the mail: for measuring memory alone."""
-    for (number, label), raw in mails(count):
-        words = raw.partition(b"\r\n\r\n")[2].decode().split()
-        pairs = (f"{one} {two}" for one, two in pairwise(words))
-        tokens = (f"mark:{word}" for word in words[:150])
-        yield Example(str(number), label, str(number), (Features({}, frozenset([*words, *pairs]), frozenset(tokens)),))
+def _noting(when: list[float], found: Iterator[Example]) -> Iterator[Example]:
+    """The same examples; notes when they are through."""
+    yield from found
+    when.append(time.perf_counter())
 
 
-def mails(count: int) -> Iterator[tuple[tuple[int, str], bytes]]:
-    """Mails of a language of 200,000 words; every third is an advertisement, which prefers other words than the rest."""
+def mails(count: int, large: bool) -> Iterator[tuple[tuple[int, str], bytes]]:
+    """Mails of a language of 200,000 words; every third is an advertisement, which prefers other words than the rest. `large`: 5
+    to 50 KB each."""
     chance = random.Random(1)
     words = ["".join(chance.choices(_SYLLABLES, k=chance.randint(1, 5))) for _ in range(_LANGUAGE)]
     often = list(accumulate(1 / (rank + 5) for rank in range(_LANGUAGE)))
     preferred = {label: chance.sample(words, _PREFERRED) for label in ("ad", "letter")}
     for number in range(count):
         label = "letter" if number % 3 else "ad"
-        text = chance.choices(words, cum_weights=often, k=_LENGTH) + chance.choices(preferred[label], k=12)
+        length = chance.randint(600, 6_500) if large else _LENGTH
+        text = chance.choices(words, cum_weights=often, k=length) + chance.choices(preferred[label], k=12)
         chance.shuffle(text)
         host = f"X-Mailer: Mailer {number % 9}\nX-Host: h{number % 5000}.example\n"
-        yield (number, label), hostile.mail(" ".join(text).encode(), head=hostile.HEAD + host.encode())
+        head = hostile.HEAD.replace(b"An offer", " ".join(text[:4]).encode()).replace(b"<1.2@", f"<{number}@".encode())
+        yield (number, label), hostile.mail(" ".join(text).encode(), head=head + host.encode())
 
 
 class Peak(threading.Thread):
-    """Looks at our own anonymous memory ten times a second."""
+    """Looks at the anonymous memory of a process and its children five times a second: the most of one, and of all together, in MB."""
 
-    def __init__(self) -> None:
+    def __init__(self, process: int) -> None:
         super().__init__(daemon=True)
-        self.highest = self.reading = 0
-        self.began = time.perf_counter()
-        self.passed = self.began
+        self.process, self.one, self.all = process, 0, 0
 
     def run(self) -> None:
         while True:
-            self.highest = max(self.highest, _anonymous())
-            time.sleep(0.1)
-
-    def passing(self, found: Iterator[Example]) -> Iterator[Example]:
-        """The same examples; notes when they are through."""
-        yield from found
-        self.passed, self.reading = time.perf_counter(), self.highest
+            found = [_anonymous(pid) for pid in tree(self.process)]
+            self.one, self.all = max(self.one, *found), max(self.all, sum(found))
+            time.sleep(0.2)
 
 
-def _anonymous() -> int:
-    """Megabytes of anonymous memory of this process (proc_pid_status(5))."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("RssAnon"))
+def _anonymous(process: int) -> int:
+    """Megabytes of anonymous memory of a process (proc_pid_status(5)); 0 when it is gone."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("RssAnon")), 0)
 
 
 if __name__ == "__main__":

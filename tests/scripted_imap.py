@@ -2,6 +2,7 @@
 
 An answer is bytes; "TAG" in it stands for the tag of the command, and what follows CUT is not sent: the connection is closed.
 A list holds the answers of the first, second ... time, the last one for good. A function gets the command without its tag.
+Where the answers are a function, each connection has its own.
 With `starttls` the connection is plain until STARTTLS is answered with OK; what follows is said over TLS.
 """
 
@@ -49,14 +50,15 @@ class ScriptedServer:
 
     def __init__(
         self,
-        answers: Mapping[str, Answer] | None = None,
+        answers: Mapping[str, Answer] | Callable[[], Mapping[str, Answer]] | None = None,
         *,
         greeting: bytes = b"* OK hello\r\n",
         tls: ssl.SSLContext | None = None,
         starttls: ssl.SSLContext | None = None,
         ours: bool = True,
     ) -> None:
-        self._answers = {**USUAL, **(answers or {})}
+        self._each = answers if callable(answers) else None
+        self._answers = {**USUAL, **({} if callable(answers) else answers or {})}
         self._starttls = starttls
         self._times: dict[str, int] = {}
         self._greeting, self._tls = greeting, tls
@@ -116,18 +118,19 @@ class ScriptedServer:
                 return
             session: list[bytes] = []
             self._sessions.append(session)
+            answers = {**self._answers, **self._each()} if self._each else self._answers
             while line := stream.readline():
                 self.lines.append(line)
                 session.append(line)
                 if not isinstance(connection, ssl.SSLSocket):
                     self.plain_lines.append(line)
                 tag, _, command = line.decode("latin-1").rstrip("\r\n").partition(" ")
-                answer = self._answer(command)
+                answer = self._answer(command, answers)
                 if answer == _GO_ON:
                     connection.sendall(answer)
                     session.append(stream.readline())
                     self.lines.append(session[-1])
-                    answer = self._answer("SASL")
+                    answer = self._answer("SASL", answers)
                 connection.sendall(answer.partition(CUT)[0].replace(b"TAG", tag.encode()))
                 if CUT in answer or command == "LOGOUT":
                     return
@@ -135,9 +138,9 @@ class ScriptedServer:
                     connection = stack.enter_context(self._starttls.wrap_socket(plain, server_side=True))
                     stream = stack.enter_context(connection.makefile("rb"))
 
-    def _answer(self, command: str) -> bytes:
-        key = max((key for key in self._answers if command.startswith(key)), key=len)
-        answer = self._answers[key]
+    def _answer(self, command: str, answers: Mapping[str, Answer]) -> bytes:
+        key = max((key for key in answers if command.startswith(key)), key=len)
+        answer = answers[key]
         if isinstance(answer, list):
             time = self._times.get(key, 0)
             self._times[key] = time + 1

@@ -10,7 +10,7 @@ from findings import finding
 
 from filters import __version__, senders
 from filters.authenticity import Authserv
-from filters.report import FORMATS, Audit, Figures, without_names
+from filters.report import LINES, Audit, Figures, audit_json, without_names
 from filters.report.page import Page, write_page
 from filters.sources import Place, Unreadable
 from filters.sweep import SPARED, Tally
@@ -38,7 +38,7 @@ def test_nothing_of_anybody_is_left(reason: str, authenticity: str) -> None:
     tally = Tally(3, [Unreadable(Place(P, P, P), P)], Counter({Authserv(P, "above"): 1}))
     audit = without_names(Audit([f"imaps://{P}@x"], [private, private], tally), SENDER)
     figures = Figures(audit, SENDER, datetime(2026, 1, 1, tzinfo=UTC))
-    texts = ["".join(form(figures, "")) for form in FORMATS.values()]
+    texts = [audit_json(figures, ""), *("".join(form(figures.audit.findings)) for form in LINES.values())]
     texts.append(b"".join(write_page(Page(figures, "", __version__))).decode())
     for text in texts:
         assert P.lower() not in text.lower()

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filters.grouping import ALIKE, Kinship, folds, groups, kinship, likeness, minhash
+from filters.grouping import ALIKE, Kinship, folds, groups, kinship, minhash
 from filters.message import parse
 
 
@@ -23,6 +23,10 @@ OTHER = " ".join(f"thing{number}" for number in range(200))
 def test_near_duplicates_belong_together() -> None:
     changed = LETTER.replace("word7 ", "seven ").replace("word8 ", "eight ")
     assert groups([kin("One", LETTER), kin("Two", OTHER), kin("Three", changed)]) == [0, 1, 0]
+
+
+def likeness(one: Kinship, other: Kinship) -> float:
+    return sum(a == b for a, b in zip(one.hashes, other.hashes, strict=True)) / len(one.hashes)
 
 
 def test_likeness_is_about_the_share_of_common_words() -> None:

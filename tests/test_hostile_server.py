@@ -365,11 +365,13 @@ def test_s5_the_target_is_made_under_the_name_that_was_asked_for(name: bytes) ->
         closing(open_imap(server.url(), lambda _: "pw", changes=True, patience=AT_ONCE)) as source,
     ):
         assert source.prepare("LinkedIn").folder == "LinkedIn"
-        assert [line for line in server.commands if line.startswith(("CREATE", "SUBSCRIBE", "STATUS"))] == [
+        made = [line for line in server.commands if line.startswith(("CREATE", "SUBSCRIBE", "STATUS"))]
+        assert made[-3:] == [
             'CREATE "LinkedIn"',
             'SUBSCRIBE "LinkedIn"',
             'STATUS "LinkedIn" (UIDVALIDITY UIDNEXT)',
         ]
+        assert set(made[:-3]) == {made[-1]}, "asked together with LIST"
 
 
 # S6: what the server wants people to read

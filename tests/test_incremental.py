@@ -22,6 +22,7 @@ from filters.cli import cleaning
 from filters.cli.options import Access
 from filters.config import Account, Config
 from filters.journal import look_into
+from filters.lessons import Correction
 from filters.monitoring import Done
 from filters.preferences import Preferences
 from filters.sources import Mail, Mark, Passed
@@ -67,10 +68,34 @@ class Nights:
         return len([path for sub in ("cur", "new") for path in (self.server.maildir(self.user) / sub).iterdir()])
 
 
+def corrections_of(tmp_path: Path) -> list[Correction]:
+    journal = look_into(tmp_path / "state" / "journal.sqlite3")
+    assert journal
+    with journal:
+        (account,) = {run.account for run in journal.runs()}
+        return list(journal.lessons.of(account).values())
+
+
 @pytest.fixture
 def nights(dovecot: Dovecot, user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nights:
     monkeypatch.setenv("UNPITCH_STATE", str(tmp_path / "state"))
     return Nights(dovecot, user)
+
+
+def test_a_flag_that_is_taken_off_is_noticed_and_until_then_costs_a_look_at_the_flags(nights: Nights) -> None:
+    nights.deliver(*map(mails.friend, range(3)))
+    nights.deliver(mails.mail(number=40), flags="FS")
+    assert nights.night().moved == 0
+    second = nights.night()
+    assert (second.moved, second.received < 2_000) == (0, True)
+    assert [one for one in nights.said() if "UID FETCH" in one] == [
+        one for one in nights.said() if "UID FETCH 4 (UID FLAGS)" in one
+    ]
+    (path,) = (nights.server.maildir(nights.user) / "cur").glob("*:2,FS")
+    path.rename(path.with_name(path.name.replace(":2,FS", ":2,S")))
+    third = nights.night()
+    assert (third.moved, third.messages) == (1, 1)
+    assert nights.night().messages == 0
 
 
 def test_a_night_without_new_mail_costs_a_handful_of_round_trips(nights: Nights) -> None:
@@ -79,7 +104,7 @@ def test_a_night_without_new_mail_costs_a_handful_of_round_trips(nights: Nights)
     assert (first.messages, first.moved) == (31, 1)
     second = nights.night()
     assert (second.messages, second.exit_code, second.error) == (0, 0, "")
-    assert nights.said() == ['SELECT "INBOX"', "LOGOUT"]
+    assert nights.said() == ['SELECT "INBOX"', 'STATUS "LinkedIn" (UIDVALIDITY UIDNEXT)', "LOGOUT"]
     assert second.received < 3_000
 
 
@@ -169,6 +194,23 @@ def test_what_a_person_puts_back_has_a_new_number_and_is_not_moved_again(nights:
     assert nights.night(full=True).moved == 0
 
 
+def test_mail_that_a_person_puts_into_the_target_is_noticed_by_a_night_without_new_mail(
+    nights: Nights, tmp_path: Path
+) -> None:
+    nights.deliver(mails.job_alert(1), mails.job_alert(2), mails.mail(number=3), mails.friend(4))
+    assert nights.night().moved == 1
+    assert nights.night().messages == 0
+    assert nights.said() == ['SELECT "INBOX"', 'STATUS "LinkedIn" (UIDVALIDITY UIDNEXT)', "LOGOUT"]
+    with nights.server.neighbour(nights.user) as client:
+        client.select("INBOX")
+        client.uid("MOVE", "1", "LinkedIn")
+    third = nights.night()
+    assert (third.messages, third.moved) == (0, 0)
+    assert [(one.label, one.folder) for one in corrections_of(tmp_path)] == [("promotional", "LinkedIn")]
+    nights.night()
+    assert len(nights.said()) == 3, "it was looked at once"
+
+
 def test_a_copy_that_a_person_makes_teaches_nothing_though_the_night_sees_new_mail_only(
     nights: Nights, tmp_path: Path
 ) -> None:
@@ -180,11 +222,7 @@ def test_a_copy_that_a_person_makes_teaches_nothing_though_the_night_sees_new_ma
         client.uid("COPY", "1", "LinkedIn")
     nights.deliver(mails.friend(3))
     nights.night()
-    journal = look_into(tmp_path / "state" / "journal.sqlite3")
-    assert journal
-    with journal:
-        (account,) = {run.account for run in journal.runs()}
-        assert journal.lessons.of(account) == {}
+    assert corrections_of(tmp_path) == []
 
 
 def test_a_budget_stops_the_fetching_and_the_next_runs_go_on_from_there(nights: Nights) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from filters import senders
 from filters.errors import InputError, NotFoundError, UsageError
-from filters.labelled import Label, Labelled, Read, gmail_labels, is_ours, parse_label, read_labelled, read_list
+from filters.labelled import Label, Labelled, Read, Shelf, gmail_labels, is_ours, parse_label, read_labelled, read_list
 from filters.sources.local import open_local
 
 ROOT = Path(__file__).parent.parent / "corpus"
@@ -25,7 +26,7 @@ ALERTS = len(list((ROOT / "linkedin" / "job_alert").glob("*.eml")))
 
 def read_all(labels: list[Label], *, ours: bool = True) -> tuple[list[Labelled], Read]:
     read = Read()
-    return list(read_labelled(labels, OPEN, SENDER, ours=ours, read=read)), read
+    return list(read_labelled(labels, OPEN, SENDER, ours=ours, general=False, read=read)), read
 
 
 def folder(tmp_path: Path, name: str, *parts: str) -> str:
@@ -180,3 +181,13 @@ def test_mail_that_cannot_be_read_is_counted_and_named(tmp_path: Path) -> None:
     found, read = read_all([Label("keep", mails)])
     assert len(found) == ALERTS
     assert [one.place.key for one in read.unreadable] == ["deep.eml"]
+
+
+def test_a_shelf_gives_back_what_was_put_on_it_as_often_as_it_is_asked(tmp_path: Path) -> None:
+    found, _ = read_all([Label("keep", folder(tmp_path, "box", "linkedin/newsletter"))])
+    with Shelf() as shelf:
+        for one in found:
+            shelf.add(one)
+        assert list(shelf) == list(shelf) == found
+        assert shelf.counts == {"keep": len(found)}
+        assert os.fstat(shelf._file.fileno()).st_nlink == 0

@@ -113,3 +113,20 @@ def test_without_calibration_nothing_changes() -> None:
 def test_a_calibration_that_is_none_is_refused(tmp_path: Path, pair: object) -> None:
     with pytest.raises(InputError):
         load(write(tmp_path / "model.json", GOOD | {"calibration": pair}))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ('"schema": 1', '"schema": 2', "another version"),
+        ('"threshold": ', '"threshold": 7', "threshold"),
+        ('"threshold": ', '"threshold": NaN, "x": ', "holds NaN, which is no number"),
+        ('"weights": {', '"weights": {"a": [1],', "not as many as its categories"),
+        ('"weights": {', "", "cut off, or no JSON"),
+        ('"about"', '"nothing"', "missing, or of the wrong kind"),
+    ],
+)
+def test_what_is_wrong_with_a_model_file_is_said(tmp_path: Path, before: str, after: str, words: str) -> None:
+    path = write(tmp_path / "m.json", json.dumps(GOOD).replace(before, after, 1))
+    with pytest.raises(InputError, match=words):
+        load(path)

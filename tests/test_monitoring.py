@@ -9,6 +9,7 @@ from pathlib import Path
 
 import mails
 import pytest
+from scripted_imap import Answer, ScriptedServer
 from test_cli import unpitch
 
 from filters.errors import WriteError
@@ -80,3 +81,24 @@ def test_all_accounts_in_turn_one_that_fails_stops_nobody_and_quiet_is_quiet(tmp
 @pytest.mark.parametrize("args", [["--all", "one"], ["--all"], []])
 def test_where_to_go_must_be_said(args: list[str], tmp_path: Path) -> None:
     assert unpitch("clean", *args, "--yes", state=tmp_path).returncode == 2
+
+
+def test_a_refused_login_is_tried_once_and_each_folder_has_its_own_line(tmp_path: Path) -> None:
+    """Prometheus refuses a file in which two lines have the same labels; providers lock accounts that get wrong passwords."""
+    answers: dict[str, Answer] = {"SASL": b"TAG NO [AUTHENTICATIONFAILED] no\r\n"}
+    with ScriptedServer(answers) as server:
+        (tmp_path / "config.toml").write_text(
+            f'[accounts.mine]\nlocation = "imap://ann@127.0.0.1:{server.port}"\nfolders = ["INBOX", "Work"]\n'
+            'password_command = ["printf", "x"]\n'
+        )
+        metrics = tmp_path / "m.prom"
+        done = unpitch("clean", "--all", "--yes", "--quiet", "--metrics", str(metrics), state=tmp_path)
+        assert (done.returncode, done.stderr.count("\n")) == (77, 1)
+        assert "unpitch: mine: 127.0.0.1 refused the login" in done.stderr
+        assert sum(b" AUTHENTICATE " in line for line in server.lines) == 1
+        examined = unpitch("doctor", "mine", state=tmp_path)
+        assert examined.stdout.count("FAILURE") == 1
+        assert sum(b" AUTHENTICATE " in line for line in server.lines) == 2
+    names = [line.rpartition(" ")[0] for line in metrics.read_text().splitlines() if not line.startswith("#")]
+    assert len(names) == len(set(names))
+    assert 'unpitch_exit_code{account="mine",folder="Work"} 77' in metrics.read_text()

@@ -18,7 +18,7 @@ _HANDSHAKE = b"\x16\x03"
 _TEXT = r'"(?:[^"\\]|\\["\\])*"'
 _UIDS = r"[\d:,]+"
 _ITEMS = r"\((?:(?:UID|FLAGS|INTERNALDATE|RFC822\.SIZE|X-GM-MSGID|EMAILID|BODY\.PEEK\[[^\]]*\](?:<[\d.]+>)?) ?)+\)"
-_LOGIN = re.compile(r"(?:CAPABILITY|STARTTLS|LOGIN .*|AUTHENTICATE \S+)")
+_LOGIN = re.compile(r"(?:CAPABILITY|STARTTLS|LOGIN .*|AUTHENTICATE \S+(?: \S+)?)")
 _READING = re.compile(
     r"CAPABILITY|NOOP|NAMESPACE|UNSELECT|IDLE|LOGOUT|ID .*"
     rf"|LIST {_TEXT} {_TEXT}|STATUS {_TEXT} \([A-Z ]+\)|(?:EXAMINE|GETQUOTAROOT|MYRIGHTS) {_TEXT}"

@@ -16,11 +16,11 @@ import typer
 from filters import __version__
 from filters.cli import (
     accounts,
+    auditing,
     cleaning,
     configuration,
     initial,
     learning,
-    mailbox,
     reviewing,
     scheduling,
     tell,
@@ -50,7 +50,7 @@ app = typer.Typer(
 initial.add_to(app)
 accounts.add_to(app)
 configuration.add_to(app)
-mailbox.add_to(app)
+auditing.add_to(app)
 cleaning.add_to(app)
 scheduling.add_to(app)
 undoing.add_to(app)

@@ -208,8 +208,8 @@ class Access:
             keyring=bool(wanted.keyring),
         )
 
-    def terms(self, location: str, source: Source, workers: int = 0) -> Terms:
-        """The terms for a source that was opened at a location. Raises UsageError for what cannot be wanted."""
+    def terms(self, location: str, source: Source | None, workers: int = 0) -> Terms:
+        """The terms for a source that was opened at a location; None for files that others open. Raises UsageError for what cannot be wanted."""
         wanted = self.wants(location)
         how = setup(source, wanted.trust_authserv, workers, wanted.never or ())
         days = wanted.older_than_days or 0
@@ -228,11 +228,8 @@ class Access:
 
 def _digest(how: Setup, *more: object) -> str:
     """What a verdict, and what is done about it, depend on besides the mail."""
-    of = hashlib.sha256(json.dumps([__version__, how.as_json() | {"model": ""}, *more]).encode())
-    of.update(Path(how.model).read_bytes())
-    for path in sorted((Path(senders.__file__).parent / how.sender.name).glob("*.toml")):
-        of.update(path.read_bytes())
-    return of.hexdigest()
+    said = [__version__, how.digest(), how.as_json() | {"model": ""}, *more]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def policy(sender: Sender, move: list[str] | None, unverified: str) -> Policy:
@@ -242,11 +239,11 @@ def policy(sender: Sender, move: list[str] | None, unverified: str) -> Policy:
     return Policy(frozenset(checked_categories(move) if move else sender.promotional), unverified == "move")
 
 
-def setup(source: Source, trust: Sequence[str] | None, workers: int = 0, never: tuple[str, ...] = ()) -> Setup:
-    """How to judge what comes from a source: whose word on authenticity counts there."""
+def setup(source: Source | None, trust: Sequence[str] | None, workers: int = 0, never: tuple[str, ...] = ()) -> Setup:
+    """How to judge what comes from a source: whose word on authenticity counts there. None for mail in files."""
     sender = senders.load()
     named: tuple[Authserv, ...] = tuple(parse_trust(one) for one in trust or ())
-    trusted = named or (pinned_for(source.host) if source.host else ())
+    trusted = named or (pinned_for(source.host) if source and source.host else ())
     return Setup(sender, str(model_registry().active()), trusted, workers, never)
 
 

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from filters import __version__, senders
-from filters.cli import cleaning, mailbox, undoing
+from filters.cli import mailbox, nightly, undoing
 from filters.cli.options import Access, Region, Trust, check_region, console, policy, setup, warn
 from filters.cli.writing import check_free, write_private
 from filters.demo import AUTHSERV_ID, Sample, sample_mailbox
@@ -140,13 +140,13 @@ def _show(out: Console, sample: Sample) -> None:
     way_in = Access(sample.password, Preferences(trust_authserv=(AUTHSERV_ID,)))
     say(out, f"A sample mailbox of {sample.mails} invented mails {sample.about}.")
     _prompt(out, f"unpitch audit {command}")
-    found = mailbox.audit_sources([sample.location], way_in)
+    found = mailbox.audit_sources(Audit(), [sample.location], way_in)
     audit_text(out, Figures(found, sender, datetime.now(UTC), zone=None), "", brief=True)
     with TemporaryDirectory(prefix="unpitch-demo-") as state:
         journal = Path(state) / "journal.sqlite3"
         _prompt(out, f"unpitch clean {command} --yes")
         with closing(way_in.open(sample.location, changes=True)) as source:
-            cleaning.clean_one(out, way_in, source, way_in.terms(sample.location, source), journal, ask=None)
+            nightly.clean_one(out, way_in, source, way_in.terms(sample.location, source), journal, ask=None)
         _prompt(out, "unpitch undo --last")
         undoing.take_back(out, undoing.Choice(), way_in, journal)
     with closing(way_in.open(sample.location, changes=False)) as source:

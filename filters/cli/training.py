@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from filters import model as models
 from filters import senders
 from filters.cli.options import Access, CaFile, PasswordCommand, access, console, model_registry, progress
 from filters.errors import InputError, LimitError, UsageError
-from filters.labelled import Label, Labelled, Read, is_ours, parse_label, read_labelled, read_list
+from filters.labelled import Label, Labelled, Read, Shelf, is_ours, parse_label, read_labelled, read_list
 from filters.registry import SHIPPED, Registry, write_file
 from filters.report import say, table_for
 from filters.safe_text import safe_text
@@ -105,6 +105,7 @@ def train(
 ) -> None:
     """Train a model on your own mail, measure it on mail it did not see, and use it unless it is worse than the one in use."""
     from filters import training  # noqa: PLC0415  (scikit-learn)
+    from filters.material import Plan  # noqa: PLC0415
     from filters.train import as_json  # noqa: PLC0415
 
     _check_output(output, curves)
@@ -112,28 +113,30 @@ def train(
     said = _labels(sources, label, labels)
     out = console() if output == "text" else Console(stderr=True, highlight=False, emoji=False, markup=False)
     given = {name: int(fold) for name, fold in read_list(folds, "fold").items()} if folds else None
-    own, read, positive = _read(said, access(password_command, ca_file), sender)
-    training.check(own, {one.name for one in said if one.name})
-    plan = training.Plan(target, from_scratch, private, given)
-    with telling() as tell:
-        trained = training.course(own, sender, registry, plan, positive=positive, progress=tell)
-    _tell(out, output, read, own, trained.measures, trained.scored, trained.threshold, trained)
-    _draw(curves, trained.scored, trained.measures)
-    if to:
-        write_file(to, lambda file: file.write(as_json(trained.model).encode()))
-        say(out, f"The model was written to {to}; the one in use is as it was.", "bold")
-    elif dry_run:
-        say(out, "Dry run: no model was kept.", "bold")
-    elif positive:
-        raise UsageError(
-            f"A model of {_listed(own)} says nothing of {sender.title}'s mail, so it cannot be used here. It was measured;"
-            " --output writes it to a file."
-        )
-    else:
-        adopt(out, registry, trained, own, force=force)
+    ours = _ours(said, sender)
+    general = from_scratch or not ours or models.load(registry.active()).general
+    with _read(said, access(password_command, ca_file), sender, ours=ours, general=general) as (own, read):
+        training.check(own.counts, {one.name for one in said if one.name})
+        plan = Plan(target, from_scratch, private, given)
+        with telling() as tell:
+            trained = training.course(own, sender, registry, plan, positive=_sought(said, ours), progress=tell)
+        _tell(out, output, read, own.counts, trained.measures, trained.scored, trained.threshold, trained)
+        _draw(curves, trained.scored, trained.measures)
+        if to:
+            write_file(to, lambda file: file.write(as_json(trained.model).encode()))
+            say(out, f"The model was written to {to}; the one in use is as it was.", "bold")
+        elif dry_run:
+            say(out, "Dry run: no model was kept.", "bold")
+        elif not ours:
+            raise UsageError(
+                f"A model of {' and '.join(sorted(map(safe_text, own.counts)))} says nothing of {sender.title}'s mail, so it"
+                " cannot be used here. It was measured; --output writes it to a file."
+            )
+        else:
+            adopt(out, registry, trained, own, force=force)
 
 
-def adopt(out: Console, registry: Registry, trained: Trained, own: Sequence[Labelled], *, force: bool) -> None:
+def adopt(out: Console, registry: Registry, trained: Trained, own: Iterable[Labelled], *, force: bool) -> None:
     """Keep a model, use it unless something speaks against it, and say so. Raises LimitError where something does."""
     from filters import training  # noqa: PLC0415
 
@@ -173,22 +176,24 @@ def evaluate(
     said = _labels(sources, label, labels)
     out = console()
     measured = models.load(chosen)
-    own, read, positive = _read(said, access(password_command, ca_file), sender)
-    if not own:
-        raise UsageError(
-            "None of this mail has a label, so there is nothing to measure. `--label NAME=SOURCE` says what mail is."
-        )
     known = {one.mail.identity: one.score for one in registry.lessons(chosen.stem) if one.score >= 0}
     known = known if chosen.parent == registry.folder else {}
-    scored = evaluated(own, measured, models.load(registry.shipped), sender, known, positive)
+    ours = _ours(said, sender)
+    with _read(said, access(password_command, ca_file), sender, ours=ours, general=measured.general) as (own, read):
+        if not own.counts:
+            raise UsageError(
+                "None of this mail has a label, so there is nothing to measure. `--label NAME=SOURCE` says what mail is."
+            )
+        reference = models.load(registry.shipped)
+        scored = evaluated(own, measured, reference, sender, known, _sought(said, ours))
     found = measure(scored, threshold or measured.threshold)
-    if output == "text" and (times := sum(one.identity in known for one in own)):
+    if output == "text" and (times := sum(one.identity in known for one in scored)):
         say(
             out,
             f"{times:,} of these mails were trained on; their scores are those of the time when they were held out.",
             "yellow",
         )
-    _tell(out, output, read, own, found, scored, None, None)
+    _tell(out, output, read, own.counts, found, scored, None, None)
     _draw(curves, scored, found)
 
 
@@ -290,17 +295,33 @@ def _labels(sources: list[str] | None, label: list[str] | None, labels: Path | N
     return said
 
 
-def _read(said: Sequence[Label], way_in: Access, sender: Sender) -> tuple[list[Labelled], Read, str]:
-    """The labelled mail, what was seen besides it, and, where the labels are none of the sender's, the one that is sought."""
-    listed = [name for one in said for name in (one.by or {}).values() if name]  # "" takes an earlier label back
-    names = [one.name for one in said if one.name] + listed
-    ours, read = is_ours(names, sender), Read()
-    own = []
-    with telling() as tell:
-        for one in read_labelled(said, partial(way_in.open, changes=False), sender, ours=ours, read=read):
-            own.append(one)
-            tell(f"{read.messages:,} messages read, {len(own):,} count")
-    return own, read, "" if ours else names[0]
+def _ours(said: Sequence[Label], sender: Sender) -> bool:
+    return is_ours(_names(said), sender)
+
+
+def _sought(said: Sequence[Label], ours: bool) -> str:
+    """Where the labels are none of the sender's, the one that is sought: the first."""
+    return "" if ours else next(_names(said))
+
+
+def _names(said: Sequence[Label]) -> Iterator[str]:
+    yield from (one.name for one in said if one.name)
+    yield from (name for one in said for name in (one.by or {}).values() if name)  # "" takes an earlier label back
+
+
+@contextmanager
+def _read(
+    said: Sequence[Label], way_in: Access, sender: Sender, *, ours: bool, general: bool
+) -> Iterator[tuple[Shelf, Read]]:
+    """The labelled mail, on disk, and what was seen besides it."""
+    read = Read()
+    with Shelf() as own:
+        with telling() as tell:
+            opened = partial(way_in.open, changes=False)
+            for count, one in enumerate(read_labelled(said, opened, sender, ours=ours, general=general, read=read), 1):
+                own.add(one)
+                tell(f"{read.messages:,} messages read, {count:,} count")
+        yield own, read
 
 
 @contextmanager
@@ -315,7 +336,7 @@ def _tell(
     out: Console,
     output: str,
     read: Read,
-    own: Sequence[Labelled],
+    counts: Counter[str],
     found: Measures,
     scored: Sequence[Scored],
     threshold: Threshold | None,
@@ -328,7 +349,7 @@ def _tell(
     elif output == "csv":
         print(figures.evaluation_csv(scored, found.threshold), end="")
     else:
-        figures.read_text(out, read, Counter(one.label for one in own))
+        figures.read_text(out, read, counts)
         if trained:
             figures.trained_text(out, trained)
         else:
@@ -347,7 +368,3 @@ def _model_file(registry: Registry, model: str) -> Path:
     if not model:
         return registry.active()
     return Path(model) if Path(model).is_file() else registry.path(model)
-
-
-def _listed(own: Sequence[Labelled]) -> str:
-    return " and ".join(sorted({safe_text(one.label) for one in own}))

@@ -4,12 +4,12 @@ from filters.report.anonymous import without_names
 from filters.report.audit import Audit, Figures
 from filters.report.console import say, table_for
 from filters.report.explaining import explain_text, redacted_text
-from filters.report.records import FORMATS, audit_json, finding_json
+from filters.report.records import LINES, audit_json, finding_json
 from filters.report.routes import opt_out_json, opt_out_markdown, opt_out_text, pages, route_json, routes
 from filters.report.text import audit_text, headline, promotional_list
 
 __all__ = [
-    "FORMATS",
+    "LINES",
     "Audit",
     "Figures",
     "audit_json",

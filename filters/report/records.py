@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from filters.report.audit import Figures
@@ -35,23 +35,19 @@ def audit_json(figures: Figures, region: str) -> str:
         "summary": _summary(figures),
         "opt_out": [route_json(route) for name in found for route in routes(sender, name, region)],
     }
-    return json.dumps(data, ensure_ascii=False, indent=1)
+    return json.dumps(data, ensure_ascii=False, indent=1) + "\n"
 
 
-def _json(figures: Figures, region: str) -> Iterator[str]:
-    yield f"{audit_json(figures, region)}\n"
-
-
-def _lines(figures: Figures, _region: str) -> Iterator[str]:
+def _lines(findings: Iterable[Finding]) -> Iterator[str]:
     """One finding on each line, as `findings` of the JSON has them."""
-    for finding in figures.audit.findings:
+    for finding in findings:
         yield f"{json.dumps(finding_json(finding), ensure_ascii=False)}\n"
 
 
-def _csv(figures: Figures, _region: str) -> Iterator[str]:
+def _csv(findings: Iterable[Finding]) -> Iterator[str]:
     """One finding on each line (RFC 4180), below a line of names. No cell is taken for a formula."""
     yield _row(_COLUMNS)
-    for finding in figures.audit.findings:
+    for finding in findings:
         cells = finding_json(finding) | {"quote": quote_of(finding)}
         cells["wording"] = finding.wording.text_id if finding.wording else ""
         yield _row([_cell(cells[name]) for name in _COLUMNS])
@@ -69,8 +65,8 @@ def _cell(value: object) -> str:
     return str(value) if isinstance(value, float | int) else csv_cell(str(value))
 
 
-#: Name of a format to a function that gives an audit in it, piece by piece.
-FORMATS: Mapping[str, Callable[[Figures, str], Iterator[str]]] = {"json": _json, "jsonl": _lines, "csv": _csv}
+#: Formats that tell of one finding after another, and need not know them all: findings to lines.
+LINES: Mapping[str, Callable[[Iterable[Finding]], Iterator[str]]] = {"jsonl": _lines, "csv": _csv}
 
 
 def finding_json(finding: Finding) -> dict[str, Any]:

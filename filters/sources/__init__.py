@@ -113,6 +113,8 @@ class Extent:
     """Look at what is new since then, if the folder's numbers still hold; None: at everything."""
     since: date | None = None
     """Look only at what came on that day or later, by the server's date; unless `begin` says from where on."""
+    spared: frozenset[str] = frozenset()
+    """Flags of mail that is not moved: what is looked at again and still bears one of them is passed over, and waits on in `end`."""
     budget: int = 0
     """Bytes received on this connection after which no more mail is fetched; 0: no limit."""
     end: Mark | None = None
@@ -140,7 +142,8 @@ class Source(Protocol):
     why_not: str
     """When `can_move` is False: one sentence that says why and what to do."""
     method: str
-    """"move": one step, by `move`. "copy": the server cannot, so that `copier` copies, and removes what was copied."""
+    """"move": one step, by `move`. "copy": the server cannot, so that `copier` copies, and removes what was copied. "label": as "move",
+    where folders are labels (Gmail): a message lies in any number of them, in each at most once, with the same identity."""
     extent: Extent
     """From where `scan` begins, and how far it came. Where messages have no numbers it always looks at everything."""
     copier: Copier | None
@@ -222,6 +225,11 @@ def header_block(raw: bytes) -> bytes:
     blank = _BLANK_LINE.search(head)
     head = head[: blank.start() + 1] if blank else head
     return head.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+
+
+def place_name(source: Source) -> str:
+    """Account and folder as one printable name."""
+    return f"{source.account}/{source.folder}" if source.folder else source.account
 
 
 def identity_of(raw: bytes, message_id: str) -> str:

@@ -30,7 +30,7 @@ class Fetched:
 
 
 #: FETCH's answer about a header: the plain shape, 20 times as fast as the parser for all shapes.
-_PLAIN = re.compile(rb'\d{1,10} \(UID (\d{1,10}) RFC822\.SIZE (\d{1,15}) BODY\[[^\]"{}]*\](?:<0>)? \{\d+\}')
+_PLAIN = re.compile(rb'\d{1,10} \(UID (\d{1,10})(?: RFC822\.SIZE (\d{1,15}))? BODY\[[^\]"{}]*\](?:<0>)? \{\d+\}')
 
 
 def answers(data: Iterable[Any]) -> Iterator[list[Any]]:
@@ -49,7 +49,7 @@ def fetched(parts: list[Any]) -> Fetched | None:
     """One answer of `answers`; None when it names no UID, or is nested too deeply. Raises what imapclient raises, which is nearly
     anything (IC5)."""
     if len(parts) == 2 and parts[1] == b")" and (plain := _PLAIN.fullmatch(parts[0][0])):
-        return Fetched(int(plain[1]), int(plain[2]), body=parts[0][1])
+        return Fetched(int(plain[1]), int(plain[2] or -1), body=parts[0][1])
     if too_deep(b"".join(part if isinstance(part, bytes) else part[0] for part in parts)):
         return None
     (items,) = parse_fetch_response(parts, False, False).values()

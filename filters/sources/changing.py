@@ -12,6 +12,7 @@ from filters.errors import ServerError, TargetGoneError
 from filters.safe_text import safe_text
 from filters.sources import Place, Target
 from filters.sources.folders import Folders
+from filters.sources.gmail import has_labels
 from filters.sources.guarded import BusyServerError, GuardedClient, RejectedError
 from filters.sources.location import decoded
 from filters.sources.session import Session
@@ -86,7 +87,8 @@ class Changer:
                 f"Mail cannot be moved {way}: {error} What was under way is settled; try again later, or choose another folder.",
                 error.exit_code,
             ) from None
-        if validity != target.uidvalidity or any(new < target.uidnext for new in copies.values()):
+        early = any(new < target.uidnext for new in copies.values())
+        if validity != target.uidvalidity or (early and not has_labels(self._session.client.capabilities)):
             return {}  # stale, or a lie: what was there before is no copy of ours
         return {uid: Place(self._account, target.folder, f"{validity}:{new}") for uid, new in copies.items()}
 

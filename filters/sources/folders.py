@@ -9,11 +9,13 @@ from functools import partial
 from filters.errors import TargetError
 from filters.safe_text import safe_text
 from filters.sources import Target
+from filters.sources.gmail import has_labels, is_own, unfit
 from filters.sources.guarded import ALL_RIGHTS, Folder, GuardedClient, RejectedError
 from filters.sources.location import USUAL_SPECIAL, decoded, encoded
 from filters.sources.session import Session
 
-_SPECIAL = frozenset({"\\all", "\\drafts", "\\junk", "\\sent", "\\trash"})
+#: RFC 6154 and RFC 8457. Flagged and important mail lies elsewhere as well: such folders are views.
+_SPECIAL = frozenset({"\\all", "\\drafts", "\\flagged", "\\important", "\\junk", "\\sent", "\\trash"})
 _ABSENT = frozenset({"\\noselect", "\\nonexistent"})
 #: Rights to move mail out of a folder, and into one (RFC 4314): mark as deleted and expunge; insert, and set flags.
 _OUT, _INTO = "te", "iws"
@@ -27,7 +29,9 @@ class Folders:
         self._named: tuple[str, str] | None = None
         self._told = "NAMESPACE" in session.client.capabilities
         self._tells = "SPECIAL-USE" in session.client.capabilities
+        self._labels = has_labels(session.client.capabilities)
         self._raws: dict[str, str] = {}
+        self._numbered: dict[str, Target] = {}
 
     @property
     def _prefix(self) -> str:
@@ -99,22 +103,33 @@ class Folders:
         """What makes a folder special, such as "\\\\Junk"; "" for any other."""
         told = ", ".join(f"\\{flag[1:].capitalize()}" for flag in sorted(folder.flags & _SPECIAL))
         name = folder.raw.rpartition(folder.delimiter)[2] if folder.delimiter else folder.raw
+        if self._labels and not told and is_own(folder.raw):
+            return f"Gmail's own {name}"
         if told or self._tells or name.lower() not in USUAL_SPECIAL:
             return told
         top = folder.raw in (name, f"INBOX{folder.delimiter}{name}", f"{self._prefix}{name}")
         return f"called {name}" if top else ""
 
     def numbered(self, folder: str) -> Target | None:
-        """How a folder is numbered now; None when there is none, or it has no numbers."""
-        raw = self.raw_of(folder)
-        if not raw:
-            return None
-        try:
-            validity, uidnext = self._session.ask("", partial(GuardedClient.status, raw=raw))
-        except RejectedError:
+        """How a folder is numbered now; None when there is none, or it has no numbers. The name as it is mostly is the server's: then one
+        question is enough."""
+        for raw in self._known_or_guessed(folder):
+            with suppress(RejectedError):
+                validity, uidnext = self._session.ask("", partial(GuardedClient.status, raw=raw))
+                if not (validity and uidnext):
+                    return None
+                found = Target(decoded(raw), validity, self._session.bound(raw, uidnext))
+                self._raws[folder] = self._raws[found.folder] = raw
+                self._numbered[raw] = found
+                return found
             self.forget(folder)
-            return None
-        return Target(decoded(raw), validity, self._session.bound(raw, uidnext)) if validity and uidnext else None
+        return None
+
+    def _known_or_guessed(self, folder: str) -> Iterator[str]:
+        if folder not in self._raws:
+            yield encoded(folder)
+        if raw := self.raw_of(folder):
+            yield raw
 
     def lacks_out(self, folder: Folder) -> str:
         """Rights that are missing to move mail out of a folder, as letters of RFC 4314."""
@@ -125,8 +140,11 @@ class Folders:
         folder, shown = folder.strip("/"), safe_text(folder)
         if not folder:
             raise TargetError("The folder to move to has no name. Give one, such as News/Ads.")
+        if self._labels and (why := unfit(folder)):
+            raise TargetError(f"The folder {shown} cannot be used: {why}. Choose another name.")
         try:
-            found = self.find(folder) or self._created(folder)
+            there, numbers = self._looked_up(folder)
+            found = there or self._created(folder)
             if found.raw == home:
                 raise TargetError(f"Mail cannot be moved from {shown} to {shown}. Choose another folder.")
             if self.special(found):
@@ -137,13 +155,26 @@ class Folders:
                 raise TargetError(
                     f"This login may not put mail into {shown} (it lacks the rights {lacking}). Choose another folder."
                 )
-            validity, uidnext = self._session.ask("", partial(GuardedClient.status, raw=found.raw))
+            if not numbers and (known := self._numbered.pop(found.raw, None)):
+                return known  # of a moment ago, which is before the first move as well
+            validity, uidnext = numbers or self._session.ask("", partial(GuardedClient.status, raw=found.raw))
             uidnext = self._session.bound(found.raw, uidnext) if uidnext else 0
         except RejectedError as error:
             raise TargetError(f"The folder {shown} cannot be used: {error} Choose another one.") from None
         if not validity or not uidnext:
             raise TargetError(f"The server keeps no numbers of messages in {shown}. Choose another folder.")
         return Target(self.remember(found), validity, uidnext)
+
+    def _looked_up(self, folder: str) -> tuple[Folder | None, tuple[int, int] | None]:
+        """`find`, and the numbers of what it finds, in one round trip for each spelling."""
+        for raw in self._spellings(folder):
+            if raw == "INBOX":
+                return Folder(raw, frozenset(), ""), None
+            listing, numbers = self._session.ask("", partial(GuardedClient.looked_up, raw=raw))
+            for found in listing:
+                if not found.flags & _ABSENT:
+                    return found, numbers
+        return None, None
 
     def _created(self, folder: str) -> Folder:
         name = encoded(folder.replace("/", self._delimiter) if self._delimiter else folder)

@@ -11,6 +11,7 @@ import logging
 import re
 import socket
 import ssl
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from filters.sources.answers import (
     together,
     uid_set,
 )
+from filters.sources.refusals import APP_PASSWORD, NO_PASSWORDS, meaning, wait_named
 from filters.sources.wire import CHANGING, READING, SILENCE_SECONDS, BrokenOffError, SilentError, Wire
 
 #: A header value that may be searched for (T1): a hostile one cannot leave its quotes.
@@ -118,8 +120,13 @@ class GuardedClient:
     ) -> None:
         logging.getLogger("imapclient").setLevel(logging.CRITICAL + 1)  # it logs mail and passwords (M3)
         self.host, self.changes, self.dead = host, changes, False
+        self._inside = False
         self.capabilities: frozenset[str] = frozenset()
         self._tells = telling("")
+        self._begun: deque[tuple[bytes, str, str]] = deque()
+        """FETCHes that were sent and whose answers nobody has read: tag, UIDs, items."""
+        self._early: dict[int, Fetched] = {}
+        """Answers to them that came before their turn: servers may say of several commands at once that they are done (Dovecot does)."""
         context = _tls_context(ca_file) if tls else None
         with _connecting(host, port):
             self._wire = Wire(host, port, context, READING + (CHANGING if changes else ()), starttls=starttls)
@@ -146,15 +153,17 @@ class GuardedClient:
         offered = {one.upper() for one in self._wire.capabilities}
         plain = "AUTH=PLAIN" in offered
         if not (plain or oauth) and "LOGINDISABLED" in offered:
-            raise LoginError(f"{self.host} takes no passwords (LOGINDISABLED). {_NO_PASSWORDS}")
+            raise LoginError(f"{self.host} takes no passwords (LOGINDISABLED). {NO_PASSWORDS}")
         if oauth:
             return self._log_in_by_token(user, password, offered)
         if not plain and not re.fullmatch("[ -~]*", user + password):
-            raise LoginError(f"{self.host} takes only printable ASCII in user name and password. {_APP_PASSWORD}")
+            raise LoginError(f"{self.host} takes only printable ASCII in user name and password. {APP_PASSWORD}")
         answer: list[Any]
         with self._asking():
             try:
-                if plain:
+                if plain and "SASL-IR" in offered:
+                    answer = list(self._wire.authenticate_at_once("PLAIN", f"\0{user}\0{password}".encode())[1])
+                elif plain:
                     answer = list(self._wire.authenticate("PLAIN", lambda _: f"\0{user}\0{password}".encode())[1])
                 else:
                     answer = list(self._wire.login(_quoted(user), password)[1])
@@ -216,6 +225,23 @@ class GuardedClient:
             found = self._library.folder_status(_name(raw), ["UIDVALIDITY", "UIDNEXT"])
         return number(found.get(b"UIDVALIDITY")), number(found.get(b"UIDNEXT"))
 
+    def looked_up(self, raw: str) -> tuple[list[Folder], tuple[int, int] | None]:
+        """`folders` and `status` of one name in one round trip; None where the server has no status of it."""
+        name = _quoted(_name(raw))
+        with self._asking():
+            asked = self._wire.begin("LIST", '""', name), self._wire.begin("STATUS", name, "(UIDVALIDITY UIDNEXT)")
+            told = self._wire.ended("LIST", asked[0], "LIST")
+            self._library._checkok("list", *told)
+            kind, lines = self._wire.ended("STATUS", asked[1], "STATUS")
+        listing = [Folder(*one) for one in filter(None, map(listed, answers(told[1]))) if one[0] == raw]
+        said = (
+            dict(_NUMBERS.findall(lines[-1].rpartition(b"(")[2]))
+            if kind == "OK" and isinstance(lines[-1], bytes)
+            else {}
+        )
+        numbers = int(said.get(b"UIDVALIDITY", 0)), int(said.get(b"UIDNEXT", 0))
+        return listing, numbers if kind == "OK" else None
+
     def open(self, raw: str, *, writing: bool = False) -> Opened:
         """EXAMINE, or SELECT to move from it. A folder that turns out to be read-only is not `writable` (IC18)."""
         writing = writing and self.changes
@@ -226,7 +252,7 @@ class GuardedClient:
                 writing = False
                 found = self._library.select_folder(_name(raw), readonly=True)
         validity, uidnext = number(found.get(b"UIDVALIDITY")), number(found.get(b"UIDNEXT"))
-        told = bool(uidnext)
+        told, self._inside = bool(uidnext), True
         if not told:
             uidnext = self.status(raw)[1]
         kept = found.get(b"PERMANENTFLAGS")  # not told means all (RFC 3501, 6.3.1)
@@ -262,7 +288,8 @@ class GuardedClient:
         return [(resource.decode("ascii"), int(used), int(most)) for resource, used, most in found]
 
     def noop(self) -> None:
-        """NOOP: the server looks at what other clients did."""
+        """NOOP: the server looks at what other clients did. What is asked next must wait for its end: Dovecot answers commands that come
+        together before it looks."""
         with self._asking():
             self._library.noop()
 
@@ -299,15 +326,48 @@ class GuardedClient:
         Each answer is parsed by itself (IC5) and by its own UID: an unsolicited FETCH without one is dropped (IC3, IC4).
         """
         asked = uid_set(uids)
-        with self._asking():
-            answer = self._wire.uid("FETCH", asked, f"({items})")
-            self._library._checkok("fetch", *answer)
-        found: dict[int, Fetched] = {}
+        begun = bool(self._begun) and self._begun[0][1:] == (asked, items)
+        if not begun:
+            self._early.clear()
+        with self._asking(go_on=begun):
+            try:
+                answer = (
+                    self._wire.ended("UID", self._begun.popleft()[0])
+                    if begun
+                    else self._wire.uid("FETCH", asked, f"({items})")
+                )
+                self._library._checkok("fetch", *answer)
+            except imaplib.IMAP4.error:  # with it may have come answers to what was begun after it
+                self._begun = deque((tag, "", "") for tag, _, _ in self._begun)
+                raise
         for parts in answers(answer[1]):
             with suppress(*_LIBRARY_ERRORS):
                 if one := fetched(parts):
-                    found[one.uid] = together(found[one.uid], one) if one.uid in found else one
-        return {uid: found[uid] for uid in uids if uid in found}
+                    early = self._early.get(one.uid)
+                    self._early[one.uid] = together(early, one) if early else one
+        found = {uid: self._early.pop(uid) for uid in uids if uid in self._early}
+        if not self._begun:
+            self._early.clear()
+        return found
+
+    def begin_fetch(self, uids: Sequence[int], items: str) -> None:
+        """Send what `fetch` will be asked next, so that server and network are at work meanwhile; the answer is read by `fetch`. Several
+        may be under way, of different messages, to be fetched in the same order: any other command lets them go unread. UIDs mean the
+        same whatever comes between (P4)."""
+        asked = uid_set(uids)
+        with self._asking(go_on=True):
+            self._begun.append((self._wire.begin("UID", "FETCH", asked, f"({items})"), asked, items))
+
+    def _let_go(self) -> None:
+        """Read what was begun and nobody wants any more; what the server says to it is nobody's business."""
+        while self._begun:
+            try:
+                self._wire.ended("UID", self._begun.popleft()[0])
+            except imaplib.IMAP4.abort:
+                raise
+            except imaplib.IMAP4.error:  # a BAD
+                pass
+            self._wire.untagged_responses.clear()
 
     def create(self, raw: str) -> None:
         """CREATE."""
@@ -366,14 +426,16 @@ class GuardedClient:
         untagged = self._wire.untagged_responses
         alerts = [alert.decode("utf-8", "replace") for alert in self._wire.alerts]
         self._wire.alerts.clear()
+        codes = {*untagged, *(["THROTTLED"] if self._wire.slowed else [])}
+        self._wire.slowed = False
         return [f"{self.host}{_UNSAID if self._tells(alert) else _says(alert)}" for alert in alerts] + [
-            f"{self.host} {text}" for code, text in _WARNINGS if code in untagged
+            f"{self.host} {text}" for code, text in _WARNINGS if code in codes
         ]
 
     def logout(self) -> None:
         """LOGOUT, never CLOSE, which would expunge (D2). Never raises."""
         self._wire.silence = 5.0
-        with suppress(FiltersError), self._asking():
+        with suppress(FiltersError), self._asking(go_on=True):
             self._library.logout()
         self._shut()
 
@@ -383,35 +445,45 @@ class GuardedClient:
             self._wire.shutdown()
 
     @contextmanager
-    def _asking(self) -> Iterator[None]:
-        """One command: no old answers lie about (IC15), and what is raised is ours."""
+    def _asking(self, *, go_on: bool = False) -> Iterator[None]:
+        """One command: no old answers lie about (IC15), and what is raised is ours. `go_on`: what was begun stays under way."""
         if self.dead:
             raise BrokenOffError(f"The connection to {self.host} is lost.")
         self._wire.untagged_responses.clear()
         try:
+            if not go_on:
+                self._let_go()
             yield
         except (RefusedError, UnicodeEncodeError) as error:  # nothing was sent
-            self._wire.tagged_commands.clear()
+            for tag in self._unanswered():
+                del self._wire.tagged_commands[tag]
             if isinstance(error, RefusedError):
                 raise
             raise RefusedError("A command with characters beyond ASCII was not sent.") from None
         except LoginError:
             raise
         except (ServerError, *_LIBRARY_ERRORS) as error:
-            ours = error if isinstance(error, ServerError) else self._ours(error)
+            ours: FiltersError = error if isinstance(error, ServerError) else self._ours(error)
             before, says, _ = str(ours).partition(" (server says: ")
             if says and self._tells(f"{error} {self._wire.untagged_responses.get('BYE')}"):
                 ours.args = (f"{before}{_UNSAID}.",)
             # a command without its tagged reply: nobody knows what the next line belongs to
-            if self._wire.tagged_commands or isinstance(error, ServerError | imaplib.IMAP4.abort | OSError):
+            if self._unanswered() or isinstance(error, ServerError | imaplib.IMAP4.abort | OSError):
                 self._shut()
             raise ours from None
 
-    def _ours(self, error: Exception) -> ServerError:
+    def _unanswered(self) -> set[bytes]:
+        """Tags of commands that nobody waits for, and that have no reply."""
+        return self._wire.tagged_commands.keys() - {tag for tag, _, _ in self._begun}
+
+    def _ours(self, error: Exception) -> FiltersError:
         if isinstance(error, TimeoutError):
             return SilentError(f"{self.host} did not answer in time. Try again later.")
         if isinstance(error, OSError | imaplib.IMAP4.abort):
             bye = self._wire.untagged_responses.get("BYE", [b""])[-1]
+            known = meaning(bye.decode("utf-8", "replace") if isinstance(bye, bytes) else "")
+            if known and known.means == "traffic":
+                return ServerError(f"{self.host} broke off the connection{_says(bye)}. {known.advice}", 75)
             return BrokenOffError(f"{self.host} broke off the connection{_says(bye)}. Try again later.")
         reply = _REPLY.match(str(error)) if type(error) is imaplib.IMAP4.error else None
         if not reply:
@@ -420,12 +492,19 @@ class GuardedClient:
         match = re.match(r"\[([A-Z-]+)", text)
         return self._rejection(text, match[1] if match else "", reply["no"] is None)
 
-    def _rejection(self, text: str, code: str, bad: bool) -> ServerError:
-        """What a NO or BAD means (imap.md 2.4)."""
+    def _rejection(self, text: str, code: str, bad: bool) -> FiltersError:
+        """What a NO or BAD means (imap.md 2.4, and refusals.toml)."""
         says = f"{self.host} refused{_says(text)}."
-        wait = _BACKOFF.search(text)
+        wait, known = wait_named(text), meaning(text)
         if wait or code in _BUSY:
-            return BusyServerError(says, code, bad, int(wait[1]) / 1000 if wait else 0.0)
+            return BusyServerError(says, code, bad, wait)
+        if known and known.means == "traffic":
+            return ServerError(f"{says} {known.advice}", 75)
+        if known and known.means == "login":
+            self._shut()
+            if self._inside:  # what worked a moment ago may work again
+                return BrokenOffError(f"{self.host} let go of the mailbox{_says(text)}. Try again later.")
+            return LoginError(f"{says} {known.advice}")
         if code in ("EXPIRED", "AUTHENTICATIONFAILED"):
             self._shut()
             return BrokenOffError(f"{self.host} ended the login{_says(text)}.")
@@ -445,8 +524,6 @@ _REPLY = re.compile(r"(?s)\S+ failed: (?P<no>.*)|\S+ command error: BAD \[b['\"]
 
 #: A refusal for now only, so that looking again and going on may help.
 _BUSY = frozenset({"EXPUNGEISSUED", "INUSE", "SERVERBUG", "UNAVAILABLE"})
-#: Exchange names a wait in a BAD (N4).
-_BACKOFF = re.compile(r"(?i)throttled.{0,80}?backoff time: (\d{1,9}) milliseconds")
 #: Codes of an OK that is a success and a warning.
 _WARNINGS = (
     ("THROTTLED", "slows us down: too much was asked for. What is left to do takes longer."),
@@ -525,6 +602,7 @@ def _told_at_login(answer: Sequence[Any], untagged: Sequence[Any]) -> frozenset[
     return frozenset(told.decode("ascii", "replace").upper().split()) if isinstance(told, bytes) else frozenset()
 
 
+_NUMBERS = re.compile(rb"(UIDVALIDITY|UIDNEXT) (\d{1,10})(?=[ )])", re.IGNORECASE)
 _LIMIT = re.compile(rb"([A-Z0-9-]{1,40}) (\d{1,18}) (\d{1,18})", re.IGNORECASE)
 _FOREIGN_AUTHORITY = "Check the host name; for a server of your own give its certificate authority with --ca-file."
 #: What to do, by OpenSSL's verify codes: not yet valid, expired, another name, another address.
@@ -538,15 +616,6 @@ _CERTIFICATE_ADVICE = {
 )
 _UNSAID = " (what the server says holds your password, and is not shown)"
 _OAUTH_ADVICE = "The access token is not valid, or not for IMAP of this mailbox: see what oauth_token_command prints, and which scope it asks for."
-_APP_PASSWORD = "Make an app password in the security settings of your mail account, and use that one."  # noqa: S105
-_NO_PASSWORDS = "It wants OAuth2: name a program that prints an access token by oauth_token_command (or --oauth-token-command); see the README."
-#: What servers say when the password as such is not the problem (N3), and what helps.
-_ADVICE = (
-    ("basic authentication is disabled", _NO_PASSWORDS),
-    ("authenticated but not connected", "The password is wrong, or you lack the rights to that shared mailbox."),
-    ("application-specific password", _APP_PASSWORD),
-    ("app password", _APP_PASSWORD),
-)
 _LATER = re.compile(r"\[(?:UNAVAILABLE|INUSE|LIMIT|SERVERBUG)\]")
 
 
@@ -554,10 +623,14 @@ def _login_error(host: str, error: imaplib.IMAP4.error, tells: Callable[[str], b
     said = error.args[0] if error.args else ""
     text = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
     says = _UNSAID if tells(text) else _says(text)
-    if _LATER.search(text):
-        return TransientError(f"{host} cannot let anybody in now{says}. Try again later.", 69)
-    advice = next((advice for sign, advice in _ADVICE if sign in text.lower()), usual)
+    wait, known = wait_named(text), meaning(text)
+    if known and known.means == "traffic":
+        return ServerError(f"{host} lets nobody in now{says}. {known.advice}", 75)
+    if wait or _LATER.search(text) or (known and known.means == "busy"):
+        then = known.advice if known else "Try again later."
+        return TransientError(f"{host} cannot let anybody in now{says}. {then}", 75 if wait else 69, wait=wait)
+    advice = known.advice if known else usual
     if not advice and re.fullmatch(r"LOGIN failed\.?|AUTHENTICATE failed\.?", text):  # Microsoft's words
-        advice = f"If this is a Microsoft account: {_NO_PASSWORDS}"
+        advice = f"If this is a Microsoft account: {NO_PASSWORDS}"
     advice = advice or "Check user name and password; many providers want an app password and IMAP to be switched on."
     return LoginError(f"{host} refused the login{says}. {advice}")

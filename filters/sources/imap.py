@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise, repeat
 from pathlib import Path
 
 from filters.errors import LoginError, NotFoundError, RefusedError, ServerError, TransientError
@@ -29,6 +31,7 @@ from filters.sources.answers import Fetched
 from filters.sources.changing import Changer, batches, uids_of
 from filters.sources.files import message_id_of
 from filters.sources.folders import Folders
+from filters.sources.gmail import has_labels
 from filters.sources.guarded import SEARCHABLE, Folder, GuardedClient, Opened, RejectedError
 from filters.sources.location import ImapLocation, parse_url
 from filters.sources.patience import Patience
@@ -36,11 +39,14 @@ from filters.sources.session import Secret, Session
 from filters.sources.wire import BrokenOffError
 
 #: UIDs per SEARCH: a longer answer than 1,000,000 bytes would be refused (N30), and 80,000 UIDs fit into that.
-_WINDOW, _WINDOW_MAX = 10_000, 80_000
+_WINDOW = 80_000
+#: So many UIDs below the next one are looked through for the newest messages, or for what a server does not find.
+_NEAR = 10_000
 #: Messages per FETCH of headers and per MOVE (imap.md 7.1).
 _BATCH = 500
-#: Messages and bytes per FETCH of whole messages.
-_BODIES, _BODY_BYTES = 20, 8 * 1_048_576
+#: Whole messages per FETCH: 8 MiB at most. So many FETCHes are under way at once, so that a distant server is never idle.
+_BODIES, _AHEAD = 8, 8
+_UID_END = 2**32
 #: So many messages are rather looked at one by one than searched for.
 _FEW = 2_000
 _BLANK_LINE = re.compile(rb"\n\r?\n")
@@ -85,6 +91,15 @@ def open_imap(
 
 
 @dataclass(frozen=True, slots=True)
+class _Portion:
+    """What one FETCH is to bring of which messages; `passed` messages between the first of them and the next portion are not wanted."""
+
+    uids: list[int]
+    items: str
+    passed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class _Seen:
     """What a message was when it was read."""
 
@@ -105,6 +120,7 @@ class ImapSource:
         self.account, self.host = location.account, location.host
         self.session = session
         self._seen: dict[int, _Seen] = {}
+        self._waiting: frozenset[int] = frozenset()
         self.extent = Extent(received=lambda: session.received)
         try:
             self._open(location.folder, changes)
@@ -132,11 +148,11 @@ class ImapSource:
         self._batch = min(
             [_BATCH, *(int(one[13:]) for one in capabilities if re.fullmatch(r"MESSAGELIMIT=[1-9]\d{0,8}", one))]
         )
-        self._ids = " EMAILID" if "OBJECTID" in capabilities else " X-GM-MSGID" if "X-GM-EXT-1" in capabilities else ""
+        self._ids = " EMAILID" if "OBJECTID" in capabilities else " X-GM-MSGID" if has_labels(capabilities) else ""
         self.why_not = self._hindrance(found, opened, changes)
         self.can_move = not self.why_not
         self._changer = Changer(session, self.folder_list, self.account, self._batch)
-        self.method = "move" if "MOVE" in capabilities else "copy"
+        self.method = "label" if has_labels(capabilities) else "move" if "MOVE" in capabilities else "copy"
         self.copier: Copier | None = self._changer if self.can_move and "UIDPLUS" in capabilities else None
 
     def _hindrance(self, found: Folder, opened: Opened, changes: bool) -> str:
@@ -152,8 +168,13 @@ class ImapSource:
 
     def _unable(self, found: Folder, opened: Opened) -> str:
         """Why nobody could move anything out of the folder safely."""
-        folder = safe_text(self.folder)
-        if not {"MOVE", "UIDPLUS"} & self.session.client.capabilities:
+        folder, capabilities = safe_text(self.folder), self.session.client.capabilities
+        if has_labels(capabilities) and "MOVE" not in capabilities:
+            return (
+                f"Folders of {self.host} are labels, and it has no MOVE (RFC 6851). What else takes a label off may delete the mail "
+                "there. Nothing was moved; you can still audit."
+            )
+        if not {"MOVE", "UIDPLUS"} & capabilities:
             return (
                 f"{self.host} has neither MOVE (RFC 6851) nor UIDPLUS (RFC 4315). Without one of them a move can remove mail that "
                 "somebody else marked as deleted, or leave mail twice. Nothing was moved; you can still audit."
@@ -178,36 +199,65 @@ class ImapSource:
         """Header blocks of the newest messages (by their numbers), oldest first."""
         opened = self.session.enter(self.session.home)
         last = opened.uidnext - 1
-        uids = self._search(self.session.home, max(1, last - _WINDOW), last) if opened.exists and last > 0 else []
+        uids = self._search(self.session.home, max(1, last - _NEAR), last) if opened.exists and last > 0 else []
         heads = self._heads(self.session.home, uids[-count:]).values() if count else ()
         return tuple(head.body or b"" for head in heads if isinstance(head, Fetched))
 
     def total(self) -> int:
-        """Those that were there when the folder was opened."""
-        return self._opened.exists
+        """Those that were there when the folder was opened; of what is new since `extent.begin` at most so many."""
+        begin, opened = self._known(self._opened), self._opened
+        return min(opened.exists, opened.uidnext - begin.uidnext + len(begin.again)) if begin else opened.exists
 
     def scan(self, wanted: Wanted) -> Iterator[Mail | Passed | Unreadable]:
         """Headers of all messages, or of those that `extent` names, bodies of candidates; in the order of their UIDs. New mail meanwhile
         is for the next scan. `extent` says afterwards how far it came."""
         fields = " ".join(name.upper() for name in wanted.fields)
-        items = f"UID RFC822.SIZE BODY.PEEK[HEADER.FIELDS ({fields})]<0.4096>"
+        items = f"UID BODY.PEEK[HEADER.FIELDS ({fields})]<0.4096>"
         extent = self.extent
         extent.end, extent.stopped = None, False
         opened, begin = self._begin()
         extent.count = opened.exists
         for uids in self._windows(opened, begin):
-            for batch in batches(uids, self._batch):
-                candidates, passed = self._candidates(batch, items, wanted.test)
-                for chunk in _chunks(candidates):
-                    if extent.budget and self.session.received >= extent.budget:
-                        uid = chunk[0][0]
-                        extent.end, extent.stopped = self._reached(uid, begin), True
-                        yield Passed(sum(one < uid for one in passed))
-                        return
-                    yield from self._mails(chunk)
-                if passed:
-                    yield Passed(len(passed))
+            yield from self._through(uids, items, wanted.test, begin)
+            if extent.stopped:
+                return
         extent.end = self._reached(self.session.bound(self.session.home, opened.uidnext), None)
+
+    def _through(
+        self, uids: list[int], items: str, test: Callable[[bytes], bool], begin: Mark | None
+    ) -> Iterator[Mail | Passed | Unreadable]:
+        """Headers of these, and whole those that pass the test. The budget may end it in between."""
+        heads = (_Portion(batch, items) for batch in batches(uids, self._batch))
+        bodies: deque[_Portion] = deque()
+        under_way: deque[_Portion] = deque()
+        while portion := self._next(under_way, bodies, heads):
+            if portion.items == items:
+                found, passed = self._candidates(portion.uids, items, test)
+                yield from (self._unreadable(uid, why) for uid, why in found.items() if why)
+                chosen = list(batches((uid for uid, why in found.items() if not why), _BODIES))
+                ends = [*(chunk[0] for chunk in chosen), _UID_END]
+                counts = [sum(low < uid < high for uid in passed) for low, high in pairwise([0, *ends])]
+                bodies.extend(_Portion(*one) for one in zip(chosen, repeat(self._whole), counts[1:], strict=False))
+                yield from _passed(counts[0])
+            elif self.extent.budget and self.session.received >= self.extent.budget:
+                self.extent.end, self.extent.stopped = self._reached(portion.uids[0], begin), True
+                return
+            else:
+                yield from self._mails(portion.uids)
+                yield from _passed(portion.passed)
+
+    def _next(self, under_way: deque[_Portion], bodies: deque[_Portion], heads: Iterator[_Portion]) -> _Portion | None:
+        """What is to be read next. What comes after it is asked for before that, unless the budget may end in between."""
+        budget = self.extent.budget
+        most = 1 if budget and budget - self.session.received < _AHEAD * _BODIES * MESSAGE_CAP else _AHEAD
+        while len(under_way) < most:
+            portion = bodies.popleft() if bodies else next(heads, None)
+            if portion is None:
+                break
+            under_way.append(portion)
+            if most > 1:
+                self.session.begin_fetch(self.session.home, portion.uids, portion.items)
+        return under_way.popleft() if under_way else None
 
     def _begin(self) -> tuple[Opened, Mark | None]:
         """The folder as it is now, and from where to look on. To pass over what is known, the state of the opening will do: what has
@@ -217,16 +267,32 @@ class ImapSource:
             first = self.session.enter(self.session.home)
         if first.exists and not first.uidnext:
             raise ServerError(f"{self.host} does not tell its next UID, so the folder cannot be read whole.")
-        holds = begin and begin.uidvalidity == first.uidvalidity and begin.uidnext <= first.uidnext and first.sticky
-        return first, begin if holds else self._since(first)
+        begin = self._known(first)
+        self._waiting = self._spared(begin) if begin else frozenset()
+        return first, _but(begin, self._waiting) if begin else self._since(first)
+
+    def _spared(self, begin: Mark) -> frozenset[int]:
+        """Of what is to be looked at again, that which still bears a flag that spares it: there is no need to fetch it."""
+        if not (begin.again and self.extent.spared and self._opened.exists):
+            return frozenset()
+        ask = partial(GuardedClient.fetch, uids=begin.again, items="UID FLAGS")
+        return frozenset(
+            uid for uid, one in self.session.ask(self.session.home, ask).items() if one.flags & self.extent.spared
+        )
+
+    def _known(self, opened: Opened) -> Mark | None:
+        """Where `extent` says to begin, if the folder's numbers still hold."""
+        begin = self.extent.begin
+        holds = begin and begin.uidvalidity == opened.uidvalidity and begin.uidnext <= opened.uidnext and opened.sticky
+        return begin if holds else None
 
     def _since(self, opened: Opened) -> Mark | None:
         """From where on mail is of the day that `extent` names, or later."""
         day, last = self.extent.since, opened.uidnext - 1
         if not day or not opened.uidvalidity:
             return None
-        for first in range(1, last + 1, _WINDOW_MAX):
-            window = partial(GuardedClient.since, first=first, last=min(first + _WINDOW_MAX - 1, last), day=day)
+        for first in range(1, last + 1, _WINDOW):
+            window = partial(GuardedClient.since, first=first, last=min(first + _WINDOW - 1, last), day=day)
             if found := self.session.ask(self.session.home, window):
                 return Mark(opened.uidvalidity, found[0])
         return Mark(opened.uidvalidity, opened.uidnext)
@@ -236,11 +302,11 @@ class ImapSource:
         opened = self._opened
         if not opened.uidvalidity or not opened.sticky or uidnext < 1:
             return None
-        again = tuple(uid for uid in begin.again if uid >= uidnext) if begin else ()
-        return Mark(opened.uidvalidity, max(uidnext, begin.uidnext) if begin else uidnext, again)
+        again = {*self._waiting, *(uid for uid in begin.again if uid >= uidnext)} if begin else self._waiting
+        return Mark(opened.uidvalidity, max(uidnext, begin.uidnext) if begin else uidnext, tuple(sorted(again)))
 
     def _windows(self, opened: Opened, begin: Mark | None) -> Iterator[list[int]]:
-        """The UIDs there are, window by window (D12). Wider ones where few are used: UIDs may go up to 4,294,967,295. What is to be
+        """The UIDs there are, window by window (D12); all at once where they are few: UIDs may go up to 4,294,967,295. What is to be
         looked at since `begin` is not searched for when it is little: UIDs that are not in use cost nothing."""
         first, last = begin.uidnext if begin else 1, opened.uidnext - 1
         if begin:
@@ -255,37 +321,35 @@ class ImapSource:
             uids = self.session.ask(self.session.home, window)
             yield uids
             first += width
-            if len(uids) < width // 10:
-                width = min(2 * width, _WINDOW_MAX)
 
     def _candidates(
         self, uids: list[int], items: str, test: Callable[[bytes], bool]
-    ) -> tuple[list[tuple[int, int | str]], list[int]]:
-        """(UID, size) of each wanted message, or why it cannot be read instead of the size; and the UIDs of what is not wanted."""
-        heads = self._read(self.session.home, uids, items)
-        found: list[tuple[int, int | str]] = []
+    ) -> tuple[dict[int, str], list[int]]:
+        """UIDs of wanted messages, each with why it cannot be read, or ""; and of those that are not wanted."""
+        found: dict[int, str] = {}
         passed: list[int] = []
-        for uid, head in heads.items():
+        for uid, head in self._read(self.session.home, uids, items).items():
             if isinstance(head, str):
-                found.append((uid, head))
+                found[uid] = head
             elif test(head.body or b""):
-                found.append((uid, head.size if head.size >= 0 else "the server tells no size of it"))
+                found[uid] = ""
             else:
                 passed.append(uid)
         return found, passed
 
-    def _mails(self, chunk: list[tuple[int, int | str]]) -> Iterator[Mail | Unreadable]:
-        mails = self._read(self.session.home, [uid for uid, size in chunk if isinstance(size, int)], self._whole)
-        for uid, size in chunk:
-            found = size if isinstance(size, str) else mails.get(uid)
-            place = self._place(self.folder, self.session.validity, uid)
+    def _mails(self, uids: list[int]) -> Iterator[Mail | Unreadable]:
+        """Whole messages; one that somebody took away meanwhile is left out (N16)."""
+        for uid, found in self._read(self.session.home, uids, self._whole).items():
             if isinstance(found, str):
-                yield Unreadable(place, found)
-            elif found:  # else somebody took it away meanwhile (N16)
-                mail = _mail(place, found)
-                if isinstance(mail, Mail):
-                    self._seen[uid] = _Seen(message_id_of(mail.raw), mail.size, mail.identity)
-                yield mail
+                yield self._unreadable(uid, found)
+                continue
+            mail = _mail(self._place(self.folder, self.session.validity, uid), found)
+            if isinstance(mail, Mail):
+                self._seen[uid] = _Seen(message_id_of(mail.raw), mail.size, mail.identity)
+            yield mail
+
+    def _unreadable(self, uid: int, why: str) -> Unreadable:
+        return Unreadable(self._place(self.folder, self.session.validity, uid), why)
 
     @property
     def _whole(self) -> str:
@@ -357,7 +421,7 @@ class ImapSource:
         if uids is None:
             hits = (self._search(opened.raw, first, last, one) for one in sought.values() if SEARCHABLE.fullmatch(one))
             uids = sorted({uid for some in hits for uid in some})
-            if not uids and since and last - first < _WINDOW:  # some servers answer nothing to such a question (P17)
+            if not uids and since and last - first < _NEAR:  # some servers answer nothing to such a question (P17)
                 uids = self._search(opened.raw, first, last)
         found: dict[str, list[Place]] = {}
         for batch in batches(uids, self._batch):
@@ -371,7 +435,7 @@ class ImapSource:
         for folder in dict.fromkeys(place.folder for place in places):
             if opened := self._entered(folder):
                 uids = uids_of(places, folder, opened.uidvalidity)
-                for batch in batches(sorted(uids), _BODY_BYTES // MESSAGE_CAP):
+                for batch in batches(sorted(uids), _BODIES):
                     for uid, found in self._read(opened.raw, batch, self._whole).items():
                         yield Unreadable(uids[uid], found) if isinstance(found, str) else _mail(uids[uid], found)
 
@@ -429,6 +493,14 @@ class ImapSource:
         return Place(self.account, folder, f"{validity}:{uid}")
 
 
+def _but(mark: Mark, uids: Collection[int]) -> Mark:
+    return replace(mark, again=tuple(uid for uid in mark.again if uid not in uids))
+
+
+def _passed(count: int) -> list[Passed]:
+    return [Passed(count)] if count else []
+
+
 def _mail(place: Place, found: Fetched) -> Mail | Unreadable:
     raw = (found.body or b"")[:MESSAGE_CAP]
     if not raw or found.size < 0:
@@ -446,18 +518,3 @@ def _identity(found: Fetched) -> str:
     """The best identity there is (P25), but none without a Message-ID."""
     message_id = message_id_of(found.body or b"")
     return found.server_id or identity_of(found.body or b"", message_id) if message_id else ""
-
-
-def _chunks(candidates: Iterable[tuple[int, int | str]]) -> Iterator[list[tuple[int, int | str]]]:
-    """Candidates in portions that one FETCH may bring whole."""
-    chunk: list[tuple[int, int | str]] = []
-    size = 0
-    for uid, known in candidates:
-        more = min(known, MESSAGE_CAP) if isinstance(known, int) else 0
-        if chunk and (len(chunk) == _BODIES or size + more > _BODY_BYTES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append((uid, known))
-        size += more
-    if chunk:
-        yield chunk

@@ -6,7 +6,8 @@ the error goes to `moving`, which looks first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar, cast
 
@@ -14,7 +15,6 @@ from tenacity import (
     RetryCallState,
     Retrying,
     retry_if_exception,
-    retry_if_exception_type,
     stop_after_attempt,
     wait_random_exponential,
 )
@@ -50,6 +50,8 @@ class Session:
         self.client = connect()
         self._before = 0
         self.home, self.validity = "", 0
+        #: No connection broke so far: a server that is at odds with commands sent ahead is not sent any more of them.
+        self._steady = True
         #: Courier: EXAMINE numbers new mail without keeping the numbers, and STATUS counts new mail that has none yet (see `bound`).
         self.fickle = False
 
@@ -78,10 +80,16 @@ class Session:
             error = state.outcome.exception() if state.outcome else None
             patience.tell(f"{_happened(error)} Attempt {state.attempt_number} of {patience.attempts} to connect again.")
 
+        spread = wait_random_exponential(patience.first, patience.longest)
+
+        def pause(state: RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            return max(spread(state), error.wait if isinstance(error, TransientError) else 0.0)
+
         retrying = Retrying(
-            retry=retry_if_exception_type(TransientError),
+            retry=retry_if_exception(lambda error: isinstance(error, TransientError) and error.wait <= patience.named),
             stop=stop_after_attempt(patience.attempts),
-            wait=wait_random_exponential(patience.first, patience.longest),
+            wait=pause,
             sleep=patience.sleep,
             before_sleep=tell,
             reraise=True,
@@ -89,7 +97,8 @@ class Session:
         try:
             return retrying(self._connect)
         except TransientError as error:  # enough of it: nobody is to begin again
-            words = f"{_happened(error)} Gave up after {patience.attempts} attempts; start it again later."
+            why = f"Gave up after {patience.attempts} attempts" if error.wait <= patience.named else "That is too long"
+            words = f"{_happened(error)} {why}; start it again later."
             self._given_up = ServerError(words, error.exit_code)
             raise self._given_up from None
 
@@ -120,6 +129,12 @@ class Session:
         except SilentError as error:  # nobody is to ask a silent server for less
             raise ServerError(str(error)) from None
 
+    def begin_fetch(self, raw: str, uids: Sequence[int], items: str) -> None:
+        """Have the server begin with a FETCH that is asked for soon, while all goes well: not after anything went wrong."""
+        if self._steady and self._current and self._current.raw == raw and not self.client.dead:
+            with suppress(TransientError):  # seen, and counted, by who asks
+                self.client.begin_fetch(uids, items)
+
     def change(self, raw: str, command: Callable[[GuardedClient], Answer]) -> Answer:
         """Change something in folder `raw`, or in none (""). Never repeated: after a TransientError the outcome is unknown."""
         if raw:
@@ -140,6 +155,7 @@ class Session:
         try:
             answer = action()
         except TransientError as error:
+            self._steady = False
             self._owed = self._pause(error)
             self.failed(error)
             raise

@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 import time
+from base64 import b64encode
 from collections.abc import Iterable
 from typing import Any
 
@@ -35,7 +36,7 @@ _ITEM = rf"(?:UID|FLAGS|INTERNALDATE|RFC822\.SIZE|X-GM-MSGID|EMAILID|{_PART})"
 #: Everything a dry run may send. STARTTLS is missing on purpose: it is said before imaplib gets the connection (D4).
 READING = (
     "CAPABILITY|NOOP|NAMESPACE|UNSELECT|IDLE|LOGOUT",
-    r"AUTHENTICATE [A-Z0-9-]+",
+    r"AUTHENTICATE [A-Z0-9-]+(?: [A-Za-z0-9+/=]+)?",
     rf"LOGIN {_TEXT} {_TEXT}",
     rf"ID (?:NIL|\({_TEXT}(?: {_TEXT})*\))",
     rf"LIST {_TEXT} {_TEXT}",
@@ -58,6 +59,8 @@ _FETCH = re.compile(rb"\* \d+ FETCH ", re.IGNORECASE)
 #: What people must be shown (RFC 3501, 7.1), tagged or not; of a NO or BAD everything is shown. How many, and how much of each.
 _ALERT = re.compile(rb"(?:\*|[A-Z]+\d+) OK (\[ALERT\].*)", re.IGNORECASE | re.DOTALL)
 _ALERTS, _ALERT_CAP = 5, 1_000
+#: Gmail says so at the end of the text, where a response code is none.
+_SLOWED = re.compile(rb"[A-Z]+\d+ OK [^\[]*\[THROTTLED\]\s*", re.IGNORECASE)
 
 
 class BrokenOffError(TransientError):
@@ -78,6 +81,7 @@ class Wire(imaplib.IMAP4):
         self._allowed = re.compile(rf"[A-Z]+\d+ (?:{'|'.join(allowed)})\r\n|DONE\r\n".encode())
         self._line, self._in = b"", bytearray()
         self.alerts: list[bytes] = []
+        self.slowed = False
         self._answering = 0
         self.silence = SILENCE_SECONDS
         self.total = 0
@@ -108,11 +112,34 @@ class Wire(imaplib.IMAP4):
             return
         line, self._line = self._line, b""
         self._check(line)
-        self.sock.settimeout(self.silence)
-        self._received, self._lines = 0, 0
-        self._most = _FETCH_CAP if b" UID FETCH " in line[:30] else _COMMAND_CAP
-        self._deadline = time.monotonic() + min(_DRIPS * self.silence, _COMMAND_SECONDS)
+        self._expect(_FETCH_CAP if b" UID FETCH " in line[:30] else _COMMAND_CAP)
         super().send(line)
+
+    def _expect(self, most: int) -> None:
+        """An answer begins now, and may have so many bytes."""
+        self.sock.settimeout(self.silence)
+        self._received, self._lines, self._most = 0, 0, most
+        self._deadline = time.monotonic() + min(_DRIPS * self.silence, _COMMAND_SECONDS)
+
+    def begin(self, command: str, *words: str) -> bytes:
+        """Send a command without waiting for the answer; gives the tag."""
+        tag: bytes = self._command(command, *words)
+        return tag
+
+    def ended(self, command: str, tag: bytes, told: str = "FETCH") -> tuple[str, list[Any]]:
+        """Wait for the end of a command that was begun. Gives its result, and the lines of one kind that came until then, as imaplib's
+        own methods do."""
+        self._expect(_FETCH_CAP)
+        answer: tuple[str, list[Any]] = self._untagged_response(*self._command_complete(command, tag), told)
+        return answer
+
+    def authenticate_at_once(self, mechanism: str, words: bytes) -> tuple[str, list[Any]]:
+        """AUTHENTICATE with its first answer on the same line (RFC 4959), which saves a round trip."""
+        kind, data = self._simple_command("AUTHENTICATE", mechanism, b64encode(words).decode("ascii"))
+        if kind != "OK":
+            raise self.error(data[-1])
+        self.state = "AUTH"
+        return kind, data
 
     def _check(self, line: bytes) -> None:
         answering, self._answering = self._answering, 0
@@ -123,7 +150,10 @@ class Wire(imaplib.IMAP4):
                 )
                 return
             if self._allowed.fullmatch(line):
-                self._answering = int(line.split(b" ", 2)[1] == b"AUTHENTICATE")
+                words = line.split()
+                self._answering = int(
+                    words[1] == b"AUTHENTICATE" and len(words) == len(("tag", "command", "mechanism"))
+                )
                 return
         command = " ".join(re.findall(r"[A-Z]+", line[:60].decode("ascii", "replace").partition(" ")[2])[:1])
         raise RefusedError(f"A command that is not on the list of this run was not sent: {command or 'no command'}.")
@@ -145,6 +175,7 @@ class Wire(imaplib.IMAP4):
         line = self._take(end)
         if (alert := _ALERT.match(line)) and len(self.alerts) < _ALERTS:
             self.alerts.append(alert[1][:_ALERT_CAP])
+        self.slowed = self.slowed or _SLOWED.fullmatch(line) is not None
         if too_deep(line) and not _FETCH.match(line):
             raise BrokenOffError(f"{self.host} sent lists within lists without end.")
         return line

@@ -1,0 +1,45 @@
+"""A real Dask scheduler with workers, on loopback only."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_SECONDS = 60
+
+
+@contextmanager
+def local_cluster(room: Path, workers: int) -> Iterator[str]:
+    """The address of a scheduler; its workers, with one thread each, keep what they keep below `room`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
+    started = [_start(room, "dask_scheduler", "--host", address, "--no-show")]
+    try:
+        _await(port)
+        words = ["--host", "127.0.0.1", "--nworkers", str(workers), "--nthreads", "1", "--local-directory", str(room)]
+        started.append(_start(room, "dask_worker", address, *words))
+        yield address
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.wait(_SECONDS)
+
+
+def _start(room: Path, name: str, *words: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", f"distributed.cli.{name}", *words, "--no-dashboard"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=room)
+
+
+def _await(port: int) -> None:
+    end = time.monotonic() + _SECONDS
+    while time.monotonic() < end:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.05)

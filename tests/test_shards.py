@@ -1,0 +1,237 @@
+"""Archives in many files: the same findings as one process has, whatever becomes of the processes that look through them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import mails
+import pytest
+from cluster import local_cluster
+from test_cli import COMMAND, TRUST, unpitch
+
+from filters import senders, shards
+from filters.authenticity import parse_trust
+from filters.errors import FiltersError, RefusedError
+from filters.model import shipped
+from filters.sweep import Policy, Setup
+
+SENDER = senders.load()
+HOW = Setup(SENDER, str(shipped(SENDER.name)), (parse_trust(mails.TRUSTED),))
+WANTED = Policy(frozenset(SENDER.promotional))
+
+
+def mbox(path: Path, *raws: bytes) -> Path:
+    path.write_bytes(
+        b"".join(b"From x@example.org Mon Jan  1 00:00:00 2024\n" + raw.replace(b"\r\n", b"\n") + b"\n" for raw in raws)
+    )
+    return path
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> list[str]:
+    """Two mbox files, a Maildir, a folder of .eml, one .eml; with adverts, other mail, and mail that cannot be read."""
+    box = tmp_path / "box"
+    for name in ("cur", "new", "tmp"):
+        (box / name).mkdir(parents=True)
+    for number in range(20, 26):
+        (box / "cur" / f"{number}.h:2,S").write_bytes(mails.mail(number=number) if number % 2 else mails.friend(number))
+    (box / "cur" / "26.h:2,S").write_bytes(b"X-LinkedIn-Class: INMAIL\r\nX-Junk: " + b"a" * 70_000 + b"\r\n\r\nhello")
+    folder = tmp_path / "eml"
+    folder.mkdir()
+    (folder / "a.eml").write_bytes(mails.job_alert(30))
+    (folder / "b.eml").write_bytes(mails.mail(number=31))
+    (tmp_path / "one.eml").write_bytes(mails.security(40))
+    return [
+        str(mbox(tmp_path / "1.mbox", *(mails.mail(number=number) for number in range(1, 9)), mails.forged(9))),
+        str(box),
+        str(mbox(tmp_path / "2.mbox", *(mails.job_alert(number) for number in range(10, 16)))),
+        str(folder),
+        str(tmp_path / "one.eml"),
+    ]
+
+
+def alone(archive: list[str], tmp_path: Path, *words: str) -> str:
+    """What one process after another says."""
+    texts = [unpitch("audit", one, *TRUST, *words, state=tmp_path / "state").stdout for one in archive]
+    return "".join(texts)
+
+
+def test_the_findings_are_those_of_one_process_byte_for_byte(archive: list[str], tmp_path: Path) -> None:
+    done = unpitch("audit", *archive, *TRUST, "--format", "jsonl", "--jobs", "2", state=tmp_path / "state")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == alone(archive, tmp_path, "--format", "jsonl")
+    assert len(done.stdout.splitlines()) == 8 + 1 + 3 + 6 + 2 + 1
+
+
+def test_a_report_of_many_files_has_everything_in_it(archive: list[str], tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    done = unpitch("audit", *archive, *TRUST, "--format", "json", "--html", str(page), state=tmp_path / "state")
+    data = json.loads(done.stdout)
+    assert data["summary"]["sources"] == [os.path.realpath(one) for one in archive]
+    assert data["summary"]["messages"] == 9 + 7 + 6 + 2 + 1
+    assert data["summary"]["authenticity"]["forged"] == 1
+    assert [one["key"] for one in data["summary"]["unreadable"]] == ["26.h"]
+    assert "<html" in page.read_text()
+
+
+def test_a_shard_that_cannot_be_read_is_named_and_the_rest_goes_on(archive: list[str], tmp_path: Path) -> None:
+    junk = tmp_path / "junk"
+    junk.write_bytes(b"\x1f\x8b\x08\x00 no mail")
+    done = unpitch(
+        "audit",
+        archive[0],
+        str(junk),
+        str(tmp_path / "absent"),
+        archive[2],
+        *TRUST,
+        "--format",
+        "jsonl",
+        state=tmp_path / "state",
+    )
+    assert done.returncode == 65
+    assert "junk is no mail" in done.stderr and "absent: no such path" in done.stderr
+    assert done.stdout == alone([archive[0], archive[2]], tmp_path, "--format", "jsonl")
+
+
+def children(of: int) -> list[int]:
+    """The processes that look through shards for a process."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            parent, command = (
+                int((path / "stat").read_text().rpartition(")")[2].split()[1]),
+                (path / "cmdline").read_bytes(),
+            )
+        except OSError:
+            continue
+        if parent == of and b"filters.shards" in command:
+            found.append(int(path.name))
+    return found
+
+
+def listed(archive: list[str]) -> list[shards.Shard]:
+    return [shards.Shard(one, HOW, WANTED) for one in archive]
+
+
+def killing(times: int) -> shards.Engine:
+    """`here`, but whatever process looks through a shard is killed, so many times."""
+    import threading
+
+    def run(units: object, folder: Path, told: shards.Told) -> Iterator[int]:
+        done = threading.Event()
+        killed: set[int] = set()
+
+        def kill() -> None:
+            while not done.is_set() and len(killed) < times:
+                for child in set(children(os.getpid())) - killed:
+                    os.kill(child, signal.SIGKILL)
+                    killed.add(child)
+                    break
+                time.sleep(0.05)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        try:
+            yield from shards.here(1)(units, folder, told)  # type: ignore[arg-type]
+        finally:
+            done.set()
+            killer.join()
+        assert len(killed) == times
+
+    return run  # type: ignore[return-value]
+
+
+def test_a_killed_process_costs_its_shard_another_try(archive: list[str]) -> None:
+    plain, struck = shards.Seen(), shards.Seen()
+    expected = list(shards.findings(listed(archive), shards.here(2), plain))
+    assert list(shards.findings(listed(archive), killing(2), struck)) == expected
+    assert not struck.failed and struck.tally.messages == plain.tally.messages == 25
+
+
+def test_a_shard_that_kills_every_process_is_named(archive: list[str]) -> None:
+    seen = shards.Seen()
+    found = list(shards.findings(listed(archive[:1]), killing(shards.ATTEMPTS), seen))
+    assert not found
+    assert [code for _, code in seen.failed] == [FiltersError.exit_code]
+    assert archive[0] in seen.failed[0][0] and "died 3 times" in seen.failed[0][0]
+
+
+def test_breaking_off_ends_the_processes(archive: list[str]) -> None:
+    findings = shards.findings(listed(archive), shards.here(2), shards.Seen())
+    next(findings)
+    findings.close()
+    assert not children(os.getpid())
+
+
+def test_a_worker_of_another_version_or_with_another_model_is_refused(archive: list[str]) -> None:
+    shard = listed(archive)[0].as_json()
+    with pytest.raises(RefusedError, match=r"A worker runs unpitch .*, and this is 0\.0\.1"):
+        shards.answer(json.dumps([shard | {"version": "0.0.1"}]))
+    with pytest.raises(RefusedError, match="another model"):
+        shards.answer(json.dumps([shard | {"digest": "0" * 64}]))
+
+
+def test_mail_that_unpitch_moves_is_looked_through_with_the_journal(archive: list[str], tmp_path: Path) -> None:
+    """What was taken back stays, also when other files are looked through beside it."""
+    state, box = tmp_path / "state", archive[1]
+    for words in (["clean", box, "--yes"], ["undo", "--last"]):
+        assert unpitch(*words, *(TRUST if words[0] == "clean" else []), state=state).returncode == 0
+    done = unpitch("audit", box, archive[0], *TRUST, "--format", "jsonl", state=state)
+    kept = [
+        json.loads(line)["reason"]
+        for line in done.stdout.splitlines()
+        if json.loads(line)["source"] == os.path.realpath(box)
+    ]
+    assert "you took it back once" in kept
+    refused = unpitch("audit", box, "--scheduler", "tcp://127.0.0.1:9", state=state)
+    assert refused.returncode == 2 and "--scheduler is for mail in files" in refused.stderr
+
+
+# --- a Dask cluster
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    pytest.importorskip("distributed")
+    with local_cluster(tmp_path_factory.mktemp("dask"), 2) as address:
+        yield address
+
+
+def test_a_cluster_finds_the_same(scheduler: str, archive: list[str], tmp_path: Path) -> None:
+    words = ["audit", *archive, *TRUST, "--format", "jsonl"]
+    done = unpitch(*words, "--scheduler", scheduler, state=tmp_path / "state")
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    assert done.stdout == unpitch(*words, state=tmp_path / "state").stdout
+
+
+def test_no_scheduler_is_one_line_and_a_code(archive: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        done = unpitch("audit", archive[0], "--scheduler", address, state=tmp_path / "state")
+    assert done.returncode == 69
+    assert done.stderr.count("\n") == 1 and f"No Dask scheduler answers at {address}" in done.stderr
+    assert not done.stdout
+    nonsense = unpitch("audit", archive[0], "--scheduler", "not an address", state=tmp_path / "state")
+    assert nonsense.returncode == 2 and "wants an address like" in nonsense.stderr
+
+
+def test_ctrl_c_ends_all_and_says_so(archive: list[str], tmp_path: Path) -> None:
+    big = mbox(tmp_path / "big.mbox", *(mails.mail(number=number) for number in range(400)))
+    environment = {**os.environ, "UNPITCH_STATE": str(tmp_path / "state"), "UNPITCH_CONFIG": str(tmp_path / "none")}
+    process = subprocess.Popen([*COMMAND, "audit", str(big), str(big), *TRUST], stderr=subprocess.PIPE, env=environment)
+    while not children(process.pid) and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and b"Stopped" in said
+    assert not children(process.pid)
