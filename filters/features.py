@@ -44,7 +44,7 @@ class Evidence:
 @dataclass(frozen=True, slots=True)
 class Features:
     """`named`: feature to the quote that shows it. `words`: words and word pairs of subject and visible text. `tokens`: what mail
-    of any sender is made of (`filters.tokens`), for models that look at it."""
+    of any sender is made of (`filters.tokens`), and pairs of words with one between them, for models that look at it."""
 
     named: dict[str, str]
     words: frozenset[str]
@@ -105,7 +105,7 @@ def read(
     for function in NAMED:
         for feature, quote in function(reading):
             named.setdefault(feature, quote)
-    found = tokens(message) if general else frozenset()
+    found = tokens(message) | pairs_apart(message, cut, sender.ignored) if general else frozenset[str]()
     return Features(named, word_features(message, cut, sender.ignored), found)
 
 
@@ -258,10 +258,21 @@ NAMED: tuple[Callable[[Reading], Named], ...] = (
 
 def word_features(message: Message, cut: list[str], ignored: frozenset[str]) -> frozenset[str]:
     """Words and pairs of neighbouring words, without the names in From and To, and without those to be ignored."""
-    names = ignored.union(words(fold(normal(f"{message.from_name} {message.first('to')}"))))
-    kept = [word if word == "#" or (2 <= len(word) <= _LONGEST_WORD and word not in names) else "" for word in cut]
+    kept = _kept(message, cut, ignored)
     pairs = [f"{one} {two}" for one, two in pairwise(kept) if one and two]
     return frozenset(kept).union(pairs) - {"", "#"}
+
+
+def pairs_apart(message: Message, cut: list[str], ignored: frozenset[str]) -> frozenset[str]:
+    """Pairs of words with one between them ("click … here"), likewise."""
+    kept = _kept(message, cut, ignored)
+    return frozenset(f"{one} … {two}" for one, two in zip(kept, kept[2:], strict=False) if one and two)
+
+
+def _kept(message: Message, cut: list[str], ignored: frozenset[str]) -> list[str]:
+    """The words, "" in place of those that do not count."""
+    names = ignored.union(words(fold(normal(f"{message.from_name} {message.first('to')}"))))
+    return [word if word == "#" or (2 <= len(word) <= _LONGEST_WORD and word not in names) else "" for word in cut]
 
 
 def is_word(feature: str) -> bool:
@@ -272,3 +283,8 @@ def is_word(feature: str) -> bool:
 def is_pair(feature: str) -> bool:
     """Whether a feature is a pair of words."""
     return " " in feature and is_word(feature)
+
+
+def view_of(feature: str) -> int:
+    """By which view of a mail a general model sees a feature: 1 pairs of words, 2 runs of characters in the header, 0 all else."""
+    return 1 if is_pair(feature) else 2 if feature.startswith("run:") else 0

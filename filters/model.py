@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from filters.errors import InputError
-from filters.features import Features, is_pair
+from filters.features import Features, view_of
 
 SCHEMA = 1
 #: A model file of ours has 1 MB; anything much larger is not one.
 _FILE_CAP = 16 * 1024 * 1024
 #: A calibration beyond these is none.
 _SLOPE_CAP = 100.0
-#: Length of the block of word features against one named feature of length 1; and of the word pairs' own block in a general model.
-WORDS_SCALE, PAIRS_SCALE = 3.0, 1.0
+#: Length of a block of words or tokens against one named feature of length 1.
+WORDS_SCALE = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +47,13 @@ class Model:
 
     def values(self, features: Features) -> dict[str, float]:
         """Feature vector: 1 for each named feature; the known words and tokens share a block of length `WORDS_SCALE`. In a general
-        model, pairs of words have a block of their own: they are so many that all else would be lost among them."""
+        model, each view of the mail (`view_of`) has a block of its own."""
         values = {feature: 1.0 for feature in features.named if feature in self.weights}
-        known = sorted(features.crowd & self.weights.keys())
-        pairs = list(filter(is_pair, known)) if self.general else []
-        if pairs:
-            known = [name for name in known if not is_pair(name)]
-        for block, length in ((known, WORDS_SCALE), (pairs, PAIRS_SCALE)):
-            if block:
-                values |= dict.fromkeys(block, length / math.sqrt(len(block)))
+        blocks: dict[int, list[str]] = {}
+        for name in sorted(features.crowd & self.weights.keys()):
+            blocks.setdefault(view_of(name) if self.general else 0, []).append(name)
+        for block in blocks.values():
+            values |= dict.fromkeys(block, WORDS_SCALE / math.sqrt(len(block)))
         return values
 
     def probabilities(self, values: dict[str, float]) -> dict[str, float]:

@@ -15,10 +15,10 @@ import pytest
 from filters import model as models
 from filters import senders
 from filters.errors import InputError
-from filters.features import Features, is_pair
+from filters.features import Features, is_pair, view_of
 from filters.judge import judge
 from filters.message import parse
-from filters.model import PAIRS_SCALE, Model
+from filters.model import WORDS_SCALE, Model
 from filters.safe_text import safe_text
 from filters.train import GENERAL, Example, Recipe, as_json, features_of, fit, matrix_of
 
@@ -88,10 +88,24 @@ def test_the_plain_arithmetic_equals_scikit_learns() -> None:
     assert np.abs(plain - theirs).max() < 1e-9
 
 
-def test_pairs_of_words_have_a_block_of_their_own(model: Model) -> None:
-    values = model.values(features_of(mail(1_001)[1], SENDER, general=True))
-    pairs = [value for name, value in values.items() if is_pair(name)]
-    assert sum(value**2 for value in pairs) == pytest.approx(PAIRS_SCALE**2)
+def test_each_view_of_a_mail_has_a_block_of_its_own(model: Model) -> None:
+    features = features_of(mail(1_001)[1], SENDER, general=True)
+    values = {name: value for name, value in model.values(features).items() if name not in features.named}
+    for view in range(3):
+        assert sum(values[name] ** 2 for name in values if view_of(name) == view) == pytest.approx(WORDS_SCALE**2)
+
+
+def test_pairs_with_a_word_between_are_for_general_models_alone() -> None:
+    plain, general = (features_of(mail(1)[1], SENDER, general=general) for general in (False, True))
+    assert plain.words == general.words
+    assert [name for name in general.tokens if is_pair(name)]
+    assert not [name for name in plain.crowd if " … " in name]
+
+
+def test_a_view_that_counts_nothing_has_no_weight() -> None:
+    model, _ = fit(examples(), replace(GENERAL, views=(1.0, 0.0, 0.5)), {})
+    assert all(row == (0.0, 0.0) for name, row in model.weights.items() if is_pair(name))
+    assert any(row[0] for name, row in model.weights.items() if name.startswith("run:"))
 
 
 def test_mail_that_shares_nothing_is_a_clear_error() -> None:
