@@ -265,20 +265,6 @@ def _runs(child: str) -> bool:
         return False
 
 
-def test_small_mail_is_handed_over_quickly() -> None:
-    with Workers(TASK, {}, 2) as workers:
-        list(workers.map([(number, b"x") for number in range(16)]))
-        start = time.perf_counter()
-        assert sum(1 for _ in workers.map((number, b"x" * 300) for number in range(5_000))) == 5_000
-        assert time.perf_counter() - start < 1
-
-
-def test_the_first_answer_comes_soon() -> None:
-    start = time.perf_counter()
-    results(b"x", count=1, task="tests.test_workers:environment")
-    assert time.perf_counter() - start < 1.5
-
-
 def test_a_second_child_is_started_only_where_mail_piles_up() -> None:
     with Workers(TASK, {}, 2) as workers:
         workers.begin()
