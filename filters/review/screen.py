@@ -106,6 +106,8 @@ class Review(App[None]):
 
     def _take(self) -> None:
         """Take over what was found meanwhile."""
+        if not self.query("#state"):  # a last tick, while the screen is being taken down
+            return
         waiting = self._at >= len(self._queue)
         before = (len(self._queue), self._reading_shown)
         self._reading_shown = self._reading
