@@ -15,6 +15,7 @@ from pathlib import Path
 import dovecot
 import mails
 from dovecot import PASSWORD, Dovecot
+from processes import running
 
 from filters.cli import fleet
 from filters.journal import OPEN, look_into
@@ -57,18 +58,6 @@ def content(server: Dovecot, user: str) -> dict[str, Counter[tuple[bytes, str]]]
     return found
 
 
-def workers() -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            parent, command = (path / "stat").read_text().rpartition(")")[2].split()[1], (path / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if int(parent) == os.getpid() and b"filters.cli.fleet" in command:
-            found.append(int(path.name))
-    return found
-
-
 def run(todo: list[fleet.Task]) -> tuple[list[Done], float]:
     begin = time.monotonic()
     all_done, _ = fleet.clean_all(todo, fleet.here(AT_ONCE, AT_ONCE), False, lambda _: None)
@@ -83,7 +72,7 @@ def struck(todo: list[fleet.Task], kills: int) -> tuple[list[Done], float, int]:
         nonlocal killed
         chance = random.Random(7)
         while not over.wait(0.15) and killed < kills:
-            if found := workers():
+            if found := running("filters.cli.fleet"):
                 os.kill(chance.choice(found), signal.SIGKILL)
                 killed += 1
 

@@ -16,6 +16,7 @@ import mails
 import pytest
 from cluster import local_cluster
 from dovecot import Dovecot
+from processes import running
 from test_cli import unpitch
 
 from filters import __version__
@@ -120,25 +121,12 @@ def tasks(path: Path) -> list[fleet.Task]:
     return fleet.load_tasks(path, "", full=False, dry_run=False)
 
 
-def ours() -> list[int]:
-    """The workers that this process started."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            parent, command = (path / "stat").read_text().rpartition(")")[2].split()[1], (path / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if int(parent) == os.getpid() and b"filters.cli.fleet" in command:
-            found.append(int(path.name))
-    return found
-
-
 def test_a_killed_worker_costs_its_account_another_try(fleet_file: Path, state: Path, tmp_path: Path) -> None:
     ended, killed = threading.Event(), list[int]()
 
     def kill() -> None:
         while not ended.is_set() and len(killed) < 2:
-            for pid in [one for one in ours() if one not in killed][:1]:
+            for pid in [one for one in running("filters.cli.fleet") if one not in killed][:1]:
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
             time.sleep(0.05)
@@ -152,7 +140,7 @@ def test_a_killed_worker_costs_its_account_another_try(fleet_file: Path, state: 
         killer.join()
     assert len(killed) == 2 and not stopped
     assert [done.error for done in all_done] == [""] * 6
-    assert moved(tmp_path) == [1] * 6 and not ours()
+    assert moved(tmp_path) == [1] * 6 and not running("filters.cli.fleet")
 
 
 def test_an_account_that_was_issued_twice_is_in_one_hand_at_a_time(

@@ -14,6 +14,7 @@ from pathlib import Path
 import mails
 import pytest
 from cluster import local_cluster
+from processes import running
 from test_cli import COMMAND, TRUST, unpitch
 
 from filters import senders, shards
@@ -100,22 +101,6 @@ def test_a_shard_that_cannot_be_read_is_named_and_the_rest_goes_on(archive: list
     assert done.stdout == alone([archive[0], archive[2]], tmp_path, "--format", "jsonl")
 
 
-def children(of: int) -> list[int]:
-    """The processes that look through shards for a process."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            parent, command = (
-                int((path / "stat").read_text().rpartition(")")[2].split()[1]),
-                (path / "cmdline").read_bytes(),
-            )
-        except OSError:
-            continue
-        if parent == of and b"filters.shards" in command:
-            found.append(int(path.name))
-    return found
-
-
 def listed(archive: list[str]) -> list[shards.Shard]:
     return [shards.Shard(one, HOW, WANTED) for one in archive]
 
@@ -130,7 +115,7 @@ def killing(times: int) -> shards.Engine:
 
         def kill() -> None:
             while not done.is_set() and len(killed) < times:
-                for child in set(children(os.getpid())) - killed:
+                for child in set(running("filters.shards")) - killed:
                     os.kill(child, signal.SIGKILL)
                     killed.add(child)
                     break
@@ -167,7 +152,7 @@ def test_breaking_off_ends_the_processes(archive: list[str]) -> None:
     findings = shards.findings(listed(archive), shards.here(2), shards.Seen())
     next(findings)
     findings.close()
-    assert not children(os.getpid())
+    assert not running("filters.shards")
 
 
 def test_a_worker_of_another_version_or_with_another_model_is_refused(archive: list[str]) -> None:
@@ -229,9 +214,9 @@ def test_ctrl_c_ends_all_and_says_so(archive: list[str], tmp_path: Path) -> None
     big = mbox(tmp_path / "big.mbox", *(mails.mail(number=number) for number in range(400)))
     environment = {**os.environ, "UNPITCH_STATE": str(tmp_path / "state"), "UNPITCH_CONFIG": str(tmp_path / "none")}
     process = subprocess.Popen([*COMMAND, "audit", str(big), str(big), *TRUST], stderr=subprocess.PIPE, env=environment)
-    while not children(process.pid) and process.poll() is None:
+    while not running("filters.shards", process.pid) and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130 and b"Stopped" in said
-    assert not children(process.pid)
+    assert not running("filters.shards", process.pid)

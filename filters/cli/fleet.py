@@ -178,7 +178,6 @@ def _died(task: Task) -> Answer:
 def main() -> None:
     """A worker of this computer: a task on each line of stdin, its answer on each line of stdout. SIGTERM lets a batch finish."""
     ENDING.obey()
-    os.set_inheritable(1, False)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing that prints can write among the answers
     for job in sys.stdin:
