@@ -18,6 +18,7 @@ from typing import Any
 
 import mails
 import pytest
+import template
 from hostile import cpu_limit, mail, multipart, text_mail, with_header
 from scripted_imap import ScriptedServer, mailbox
 
@@ -53,16 +54,8 @@ PHISH = "phish.example"
 
 def command(state: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """`unpitch` with these words."""
-    env = {**os.environ, "UNPITCH_STATE": str(state), "PYTHONIOENCODING": "utf-8"}
-    return subprocess.run(
-        [sys.executable, "-m", "filters", *words],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        cwd=ROOT,
-    )
+    env = {**os.environ, "UNPITCH_STATE": str(state)}
+    return template.run(words, env)
 
 
 def box_of(folder: Path, contents: dict[str, bytes]) -> Path:
