@@ -381,7 +381,10 @@ def test_m2_the_password_is_in_no_argument_output_or_file(tmp_path: Path) -> Non
         script = tmp_path / "give"
         script.write_text(f"#!/bin/sh\necho '{secret}'\n")
         script.chmod(0o700)
-        done = command(tmp_path / "state", "audit", server.url(), "--password-command", str(script))
+        # an interpreter of its own, whose arguments all processes of this machine can read
+        env = {**os.environ, "UNPITCH_STATE": str(tmp_path / "state")}
+        words = [*template.COMMAND, "audit", server.url(), "--password-command", str(script)]
+        done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         assert any(forms[2].encode() in line for line in server.lines)
     assert any(b"filters" in line for line in seen)
