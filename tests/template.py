@@ -20,6 +20,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,11 @@ def run(
     stdin: bytes = b"",
     terminal: int | None = None,
     seconds: float = 120,
+    also: str = "",
 ) -> subprocess.CompletedProcess[str]:
-    """As `subprocess.run([*COMMAND, *words], ...)`, with `stdin` or a `terminal` to read from. Raises TimeoutExpired."""
-    template, typed = _template(), [str(word) for word in words]
+    """As `subprocess.run([*COMMAND, *words], ...)`, with `stdin` or a `terminal` to read from. Raises TimeoutExpired. `also` names a
+    module that the template is to have read as well."""
+    template, typed = _template(also), [str(word) for word in words]
     if _at_start(environment) == template.at_start and template.free.acquire(blocking=False):
         try:
             code, out, err = template.run(typed, environment, stdin, terminal, seconds)
@@ -57,13 +60,13 @@ def _at_start(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 class _Template:
-    def __init__(self) -> None:
+    def __init__(self, also: str) -> None:
         self.at_start = _at_start(os.environ)
         self.free = threading.Lock()
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             number = theirs.fileno()
-            self._process = subprocess.Popen([sys.executable, __file__, str(number)], pass_fds=[number])
+            self._process = subprocess.Popen([sys.executable, __file__, str(number), also], pass_fds=[number])
         atexit.register(self.close)
 
     def close(self) -> None:
@@ -96,8 +99,8 @@ class _Template:
 
 
 @cache
-def _template() -> _Template:
-    return _Template()
+def _template(also: str) -> _Template:
+    return _Template(also)
 
 
 def _feed(number: int, content: bytes) -> None:
@@ -116,10 +119,11 @@ def _drain(number: int) -> bytes:
 # --- the template
 
 
-def _serve(asked: socket.socket) -> None:
+def _serve(asked: socket.socket, also: str) -> None:
     from filters import cli, senders
 
     senders.load()
+    import_module(also or "filters")
     gc.freeze()
     while True:
         request, theirs, *_ = socket.recv_fds(asked, 1 << 20, 3)
@@ -156,4 +160,4 @@ def _become(request: bytes, theirs: Sequence[int]) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with socket.socket(fileno=int(sys.argv[1])) as served:
-        _serve(served)
+        _serve(served, sys.argv[2])

@@ -23,7 +23,7 @@ WANTED = ("job_alert", "newsletter", "recruiter_inmail", "member_message")
 
 def unpitch(state: Path, *words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "UNPITCH_STATE": str(state), "COLUMNS": "80", "NO_COLOR": "1", **(env or {})}
-    return template.run(words, environment, seconds=300)
+    return template.run(words, environment, seconds=300, also="filters.training")
 
 
 def maildir(path: Path, categories: tuple[str, ...], each: int) -> Path:
