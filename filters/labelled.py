@@ -309,23 +309,30 @@ def read_list(path: Path, column: str) -> dict[str, str]:
     """What a list says of messages: CSV with a head, or JSON lines. Each row has `column`, and names a message by one or more of
     path, key, place, identity, message_id.
 
-    Raises NotFoundError, or InputError for what is no such list.
+    Raises NotFoundError, or InputError for what is no such list, with the line.
     """
+    found: dict[str, str] = {}
+    entries = 0
     try:
-        if path.stat().st_size > _LIST_CAP:
-            raise ValueError("too large")
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            raw = file.read(_LIST_CAP + 1)  # it may be a pipe, whose size nobody knows
+        if len(raw) > _LIST_CAP:
+            raise InputError(f"{path} is larger than {_LIST_CAP >> 20} MB, which no list is.")
+        text = raw.decode("utf-8")
         rows = map(json.loads, text.splitlines()) if text.startswith("{") else csv.DictReader(io.StringIO(text))
-        found = {
-            str(row[name]).removeprefix("<").removesuffix(">"): str(row[column]).strip()
-            for row in rows
-            for name in _NAMES
-            if row.get(name)
-        }
+        for row in rows:
+            if row[column] is None:  # a line that is cut off
+                raise ValueError
+            said = str(row[column]).strip()
+            found |= {str(row[name]).removeprefix("<").removesuffix(">"): said for name in _NAMES if row.get(name)}
+            entries += 1
     except OSError as error:
         raise NotFoundError(f"{path} cannot be read: {(error.strerror or 'unknown error').lower()}.") from error
     except (ValueError, KeyError, TypeError, AttributeError, csv.Error, RecursionError) as error:
-        raise InputError(f"{path} is no list with a column {column}, as CSV with a head or JSON lines.") from error
+        where = f": entry {entries + 1} is none, or is cut off" if entries else ""
+        raise InputError(
+            f"{path} is no list with a column {column}, as CSV with a head or JSON lines{where}."
+        ) from error
     if not found:
         raise InputError(f"{path} names no message: it wants one of the columns {', '.join(_NAMES)}, and {column}.")
     return found

@@ -170,6 +170,19 @@ def test_what_is_no_list_is_refused(tmp_path: Path, text: str) -> None:
         read_list(path, "label")
 
 
+@pytest.mark.parametrize("text", ["path,label\nx,keep\ny", '{"path": "x", "label": "keep"}\n{"path": "y", "lab'])
+def test_a_list_that_was_cut_off_says_where(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "list"
+    path.write_text(text)
+    with pytest.raises(InputError, match="entry 2 is none, or is cut off"):
+        read_list(path, "label")
+
+
+def test_a_list_without_end_is_refused() -> None:
+    with pytest.raises(InputError, match="larger than 256 MB"):
+        read_list(Path("/dev/zero"), "label")
+
+
 def test_a_list_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="cannot be read"):
         read_list(tmp_path / "none", "label")

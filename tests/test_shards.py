@@ -231,6 +231,22 @@ def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_learnt_from(tmp_pat
     assert models.load(tmp_path / "model.json").about["own_mails"] == {"keep": 24, "promotional": 22}
 
 
+def test_a_training_that_is_stopped_leaves_no_file_and_says_so(archive: list[str], tmp_path: Path) -> None:
+    big = mbox(tmp_path / "big.mbox", *(mails.mail(number=number) for number in range(400)))
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "UNPITCH_STATE": str(tmp_path / "state"), "TMPDIR": str(tmp_path / "tmp")}
+    words = ["train", "--label", f"promotional={big}", "--label", f"keep={archive[2]}"]
+    process = subprocess.Popen([*COMMAND, *words], stderr=subprocess.PIPE, env=environment)
+    while not running("filters.shards", process.pid) and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert b"A model that was not finished is not kept" in said and b"journal" not in said
+    assert not list((tmp_path / "tmp").iterdir()) and not (tmp_path / "state").exists()
+    assert not running("filters.shards", process.pid)
+
+
 # --- a Dask cluster
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from filters.cli.options import (
     warn,
 )
 from filters.errors import InputError, LimitError, UsageError
-from filters.labelled import Label, Labelled, Read, is_ours, read_list
+from filters.labelled import Label, Labelled, Read, Shelf, is_ours, read_list
 from filters.registry import SHIPPED, Registry, write_file
 from filters.report import say, table_for
 from filters.safe_text import safe_text
@@ -104,11 +105,11 @@ def train(
     way_in = access(password_command, ca_file)
     said = said_of(way_in, sources, label, labels)
     out = console() if output == "text" else Console(stderr=True, highlight=False, emoji=False, markup=False)
-    given = {name: int(fold) for name, fold in read_list(folds, "fold").items()} if folds else None
+    given = _folds(folds) if folds else None
     ours = _ours(said, sender)
     general = from_scratch or not ours or models.load(registry.active()).general
     with Reading(way_in, jobs, scheduler, ours, general).all(said) as (own, read):
-        training.check(own.counts, {one.name for one in said if one.name})
+        _check_enough(out, own, read, said)
         plan = Plan(target, from_scratch, private, given)
         with telling() as tell:
             trained = training.course(own, sender, registry, plan, positive=_sought(said, ours), progress=tell)
@@ -127,6 +128,25 @@ def train(
         else:
             adopt(out, registry, trained, own, force=force)
     _end_for(read)
+
+
+def _folds(path: Path) -> dict[str, int]:
+    """The fold of each message that a list names. Raises like `read_list`."""
+    table = read_list(path, "fold")
+    if odd := [fold for fold in table.values() if not re.fullmatch(r"[0-9]{1,9}", fold)]:
+        raise InputError(f"{path}: a fold is a number, not {odd[0]!r}. Nothing was trained.")
+    return {name: int(fold) for name, fold in table.items()}
+
+
+def _check_enough(out: Console, own: Shelf, read: Read, said: Sequence[Label]) -> None:
+    """Raise InputError when there is too little mail; then say what was read, and what of it does not count."""
+    from filters import figures, training  # noqa: PLC0415  (scikit-learn)
+
+    try:
+        training.check(own.counts, {one.name for one in said if one.name})
+    except InputError:
+        figures.read_text(out, read, own.counts)
+        raise
 
 
 def adopt(out: Console, registry: Registry, trained: Trained, own: Iterable[Labelled], *, force: bool) -> None:
@@ -210,6 +230,7 @@ def show_models(
     registry, out = model_registry(), console()
     if use or back:
         if use:
+            models.load_for(registry.path(use), senders.load().categories)
             registry.use(use)
         say(out, f"Model {use or registry.back()} is in use now.", "bold green")
     elif number:
@@ -244,7 +265,7 @@ def _summary(registry: Registry, number: str) -> dict[str, Any]:
         if "true_positives" in cross:
             row["found"] = f"{cross['true_positives']} of {cross['true_positives'] + cross['false_negatives']}"
             row["fp"] = f"{cross['false_positives']} of {cross['false_positives'] + cross['true_negatives']}"
-    except InputError:
+    except (InputError, AttributeError, KeyError, TypeError, ValueError):  # whoever made it
         row["trained_on"] = "broken: it cannot be read"
     return row
 
