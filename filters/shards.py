@@ -30,6 +30,7 @@ from filters import __version__, cluster, senders
 from filters.authenticity import Authserv
 from filters.errors import FiltersError, RefusedError, WriteError
 from filters.journal import Candidate
+from filters.log import divert, log, task
 from filters.sources import Place, Unreadable, place_name
 from filters.sources.local import open_local
 from filters.sweep import Finding, Policy, Setup, Tally, sweep
@@ -56,6 +57,8 @@ class Shard:
     location: str
     setup: Setup
     policy: Policy
+    account: str | int = 0
+    """What the log calls it."""
 
     def as_json(self) -> dict[str, Any]:
         """What a process needs to look through it; the model and the data by their digest, for it to check."""
@@ -69,13 +72,19 @@ class Shard:
             "move": sorted(self.policy.move),
             "unverified": self.policy.unverified,
             "older_than": self.policy.older_than.isoformat() if self.policy.older_than else "",
+            "account": self.account,
+            "log": log().for_tasks(),
         }
 
 
 def lines_of(unit: str) -> Iterator[bytes]:
     """The lines of each shard of a unit, in turn."""
     for shard in json.loads(unit):
-        yield from look_through(shard)
+        with task(shard["log"], shard["account"]) as told:
+            for line in look_through(shard):
+                if line.startswith(b'["failed"'):
+                    told["exit_code"] = json.loads(line)[2]
+                yield line
 
 
 def look_through(shard: dict[str, Any]) -> Iterator[bytes]:
@@ -133,6 +142,11 @@ class Seen:
     sources: list[str] = field(default_factory=list)
     failed: list[tuple[str, int]] = field(default_factory=list)
 
+    def fail(self, shard: Shard, why: str, exit_code: int) -> None:
+        """Note a shard that could not be looked through to the end."""
+        self.failed.append((why, exit_code))
+        log().event("account", level="error", account=shard.account, exit_code=exit_code, error=why)
+
 
 def findings(
     shards: Sequence[Shard], run: Engine, seen: Seen, told: Told = lambda _messages, _shards: None
@@ -170,21 +184,25 @@ def _units(shards: Sequence[Shard]) -> list[list[Shard]]:
 
 
 def _read(path: Path, unit: list[Shard], seen: Seen) -> Iterator[Finding]:
-    waiting = list(unit)
+    waiting, found = list(unit), 0
     with path.open("rb") as file:
         for line in file:
             kind, *content = json.loads(line)
             if kind == "finding":
+                found += 1
                 yield _finding(content[0])
             elif kind == "failed":
-                waiting.pop(0)
-                seen.failed.append((content[0], content[1]))
+                seen.fail(waiting.pop(0), content[0], content[1])
+                found = 0
             elif kind == "end":
-                waiting.pop(0)
+                counts = {"messages": content[0], "found": found, "unreadable": len(content[2])}
+                log().event("account", account=waiting.pop(0).account, **counts, exit_code=0)
                 seen.sources.append(content[1])
                 _add(seen.tally, content[0], *content[2:])
+                found = 0
     died = f"the process that looked through it died {ATTEMPTS} times. Look at it alone with `unpitch audit`."
-    seen.failed += [(f"{one.location}: {died}", FiltersError.exit_code) for one in waiting]
+    for one in waiting:
+        seen.fail(one, f"{one.location}: {died}", FiltersError.exit_code)
 
 
 def _finding(record: dict[str, Any]) -> Finding:
@@ -242,7 +260,7 @@ def _in_a_process(
     unit: str, path: Path, running: set[subprocess.Popen[bytes]], ended: threading.Event, told: Told
 ) -> None:
     """Write the lines of a unit to `path`. When the process dies they are begun anew, up to `ATTEMPTS` times."""
-    for _ in range(ATTEMPTS):
+    for attempt in range(1, ATTEMPTS + 1):
         if ended.is_set():
             return
         with _spooling(), path.open("wb") as file, _start() as process:
@@ -261,6 +279,7 @@ def _in_a_process(
                 running.discard(process)
         if not code:
             return
+        log().event("task_died", account=json.loads(unit)[0]["account"], attempt=attempt)
 
 
 def _start() -> subprocess.Popen[bytes]:
@@ -270,7 +289,7 @@ def _start() -> subprocess.Popen[bytes]:
         [sys.executable, "-P", "-m", "filters.shards"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=None if log().as_json else subprocess.DEVNULL,
         env=environment,
         start_new_session=True,  # Ctrl-C is for the process that asks; it ends this one
     )
@@ -306,6 +325,7 @@ def _spooling() -> Iterator[None]:
 
 def main() -> None:
     """One unit: its shards come on stdin, its lines go to stdout."""
+    divert()
     with suppress(BrokenPipeError):
         try:
             for line in lines_of(sys.stdin.read()):

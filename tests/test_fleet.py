@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import dovecot
+import log_rules
 import mails
 import pytest
 from cluster import local_cluster
@@ -211,9 +212,16 @@ def test_a_cluster_cleans_them_where_their_journals_lie(
     scheduler: str, fleet_file: Path, state: Path, tmp_path: Path
 ) -> None:
     words = ["clean", "--accounts", str(fleet_file), "--yes", "--scheduler", scheduler]
-    done = unpitch(*words, state=state)
+    done = unpitch(*words, "--log-format", "json", state=state)
     assert done.returncode == 0, done.stderr
     assert moved(tmp_path) == [1] * 6
+    said = log_rules.lines(done.stderr)
+    of_tasks = [
+        json.loads(line) for line in (tmp_path / "dask" / "dask.log").read_text().splitlines() if line[:1] == "{"
+    ]
+    assert [one["event"] for one in said].count("account") == 6
+    assert [one["event"] for one in of_tasks].count("task_done") == 6
+    assert {one["run"] for one in of_tasks} == {said[0]["run"]}
     homes = json.loads((state / "accounts.json").read_text())
     assert homes == {f"a{number}": "127.0.0.1" for number in range(6)}
     (state / "accounts.json").write_text(json.dumps(homes | {"a4": "10.9.8.7"}))

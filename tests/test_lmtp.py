@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import log_rules
 import pytest
 from delivering import LMTP, UNPITCH, open_folder
 from dovecot import Dovecot
@@ -45,7 +46,10 @@ class Running:
         return client
 
     def lines(self) -> list[dict[str, object]]:
-        return [json.loads(line) for line in self._log.read_text().splitlines()]
+        return [json.loads(line) for line in self.said().splitlines()]
+
+    def said(self) -> str:
+        return self._log.read_text()
 
 
 @contextmanager
@@ -245,7 +249,7 @@ def test_at_the_end_the_message_under_way_is_finished(tmp_path: Path) -> None:
             notified,
             scripted_store(tmp_path / "store") as store,
             proxy(
-                tmp_path, f"unix:{store.path}", "--metrics", str(metrics), "--workers", "1", "--log-envelope"
+                tmp_path, f"unix:{store.path}", "--metrics", str(metrics), "--workers", "1", "--log-addresses"
             ) as running,
         ):
             assert notified.recv(100) == b"READY=1"
@@ -259,7 +263,9 @@ def test_at_the_end_the_message_under_way_is_finished(tmp_path: Path) -> None:
                 busy.send(mail() + b".\r\n")
                 assert busy.getreply() == (250, b"2.0.0 <0> saved")
             assert running.process.wait(30) == 0
-            assert "a@x" in str(running.lines()[-2]["to"])
+            said = log_rules.lines(running.said())
+            assert [one["event"] for one in said] == ["begun", "listening", "message", "stopped", "ended"]
+            assert "a@x" in said[2]["to"]
     finally:
         del os.environ["NOTIFY_SOCKET"]
     assert 'unpitch_lmtp_messages_total{verdict="promotional"} 1\n' in metrics.read_text()

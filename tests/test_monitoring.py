@@ -13,6 +13,7 @@ from scripted_imap import Answer, ScriptedServer
 from test_cli import unpitch
 
 from filters.errors import WriteError
+from filters.log import Log
 from filters.monitoring import Done, as_json, as_metrics, write_metrics
 
 NOW = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
@@ -23,7 +24,7 @@ DONE = [
 
 
 def test_one_line_of_json() -> None:
-    line = as_json(DONE, NOW, 77)
+    line = as_json(DONE, NOW, 77, Log())
     assert "\n" not in line
     data = json.loads(line)
     assert (data["schema"], data["exit_code"], data["moved"]) == (1, 77, 7)
@@ -31,13 +32,13 @@ def test_one_line_of_json() -> None:
 
 
 def test_a_text_file_for_prometheus() -> None:
-    text = as_metrics(DONE, NOW)
+    text = as_metrics(DONE, NOW, Log())
     assert 'unpitch_moved{account="home",folder="INBOX"} 7\n' in text
     assert 'unpitch_exit_code{account="a\\"b\\\\",folder=""} 77\n' in text
     assert 'unpitch_last_run_timestamp_seconds{account="home",folder="INBOX"} 1795485600\n' in text
     sample = re.compile(r'unpitch_\w+\{account="(?:[^"\\]|\\.)*",folder="[^"]*"\} [\d.]+')
     for line in text.splitlines():
-        assert line.startswith(("# HELP ", "# TYPE ")) or sample.fullmatch(line), line
+        assert line.startswith(("# HELP ", "# TYPE ", "unpitch_run_info{run=")) or sample.fullmatch(line), line
 
 
 def test_the_file_is_put_in_place_at_once(tmp_path: Path) -> None:

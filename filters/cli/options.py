@@ -24,6 +24,7 @@ from filters.database import DamagedError, keep_aside
 from filters.errors import InputError, UsageError
 from filters.journal import Journal, open_journal
 from filters.limits import MAX_MOVES, Limits
+from filters.log import Log, log
 from filters.preferences import USUAL, Preferences, checked_categories, checked_never, checked_target, checked_tokens
 from filters.registry import Registry
 from filters.safe_text import safe_text
@@ -124,9 +125,38 @@ Region = Annotated[
 ]
 
 
+LogFormat = Annotated[
+    str,
+    typer.Option(
+        "--log-format", metavar="text|json", help="Of what goes to stderr; json: one object a line, see the README."
+    ),
+]
+LogAddresses = Annotated[
+    bool,
+    typer.Option(
+        "--log-addresses", help="Show addresses in the log, statistics and metrics. Without it there is none in them."
+    ),
+]
+
+
+def begin(command: str, log_format: str, addresses: bool, run: str = "", account: str | None = None) -> Log:
+    """Let the log of this process begin, as options say; `run` is the id of the run that it belongs to, "" a new one, and `account` the
+    only one that it is about. Raises UsageError."""
+    if log_format not in ("text", "json"):
+        raise UsageError(f"--log-format is text or json, not {safe_text(log_format, 40)}.")
+    mine = log()
+    mine.as_json, mine.addresses, mine.run = log_format == "json", addresses, run or mine.run
+    mine.account = account
+    mine.event("begun", command=command, version=__version__)
+    return mine
+
+
 def warn(text: str) -> None:
     """A line on stderr."""
-    print(f"unpitch: {safe_text(text)}", file=sys.stderr)
+    if log().as_json:
+        log().event("warning", why=text)
+    else:
+        print(f"unpitch: {safe_text(text)}", file=sys.stderr)
 
 
 PATIENCE = Patience(tell=warn, sleep=ENDING.pause)
@@ -364,7 +394,7 @@ def check_day(text: str) -> date | None:
 
 def progress() -> Progress:
     """A line on stderr that says how far a sweep is, how fast, and how long it still takes; silent when stderr is no terminal."""
-    quiet = not sys.stderr.isatty()
+    quiet = log().as_json or not sys.stderr.isatty()
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),

@@ -16,7 +16,7 @@ import typer
 
 from filters import senders
 from filters.authenticity import parse_trust
-from filters.cli.options import Trust, model_registry
+from filters.cli.options import LogAddresses, LogFormat, Trust, begin, model_registry
 from filters.errors import FiltersError, RefusedError, ServerError, UsageError
 from filters.monitoring import write_metrics
 from filters.serve.endpoints import Endpoint, parse_endpoint
@@ -62,21 +62,16 @@ def lmtp(
         bool,
         typer.Option("--allow-remote", help="Other machines may be listened to, or be the store. LMTP has no login."),
     ] = False,
-    log_format: Annotated[
-        str, typer.Option("--log-format", metavar="text|json", help="Of the lines on stderr.")
-    ] = "text",
-    log_envelope: Annotated[
-        bool, typer.Option("--log-envelope", help="Log senders and recipients. Without it no address is logged.")
-    ] = False,
+    log_format: LogFormat = "text",
+    log_addresses: LogAddresses = False,
     metrics: Annotated[
         Path | None,
         typer.Option("--metrics", metavar="FILE", help="Counts, for Prometheus' node exporter; every 15 s."),
     ] = None,
 ) -> None:
     """Stand between a mail server and its store: pass mail on by LMTP, with the verdict in a header. See the README."""
+    log = begin("serve lmtp", log_format, log_addresses)
     here, there = parse_endpoint(listen), parse_endpoint(to)
-    if log_format not in ("text", "json"):
-        raise UsageError("--log-format is text or json.")
     if not remote and not (here.is_local and there.is_local):
         raise UsageError(
             "LMTP knows no login: listen on loopback or a unix socket. --allow-remote, if your network sees to that."
@@ -85,7 +80,7 @@ def lmtp(
         "model": str(model or model_registry().active()),
         "trusted": [[one.id, one.placement] for one in map(parse_trust, trust or ())],
     }
-    records = Records(_say, as_json=log_format == "json", envelope=log_envelope)
+    records = Records(_say, log)
     try:
         from filters.serve.judging import Judges  # noqa: PLC0415
         from filters.serve.lmtp import Proxy  # noqa: PLC0415  (an extra)
