@@ -25,6 +25,7 @@ from filters.errors import InputError, UsageError
 from filters.journal import Journal, open_journal
 from filters.limits import MAX_MOVES, Limits
 from filters.log import Log, log
+from filters.oauth import TokenSource
 from filters.preferences import USUAL, Preferences, checked_categories, checked_never, checked_target, checked_tokens
 from filters.registry import Registry
 from filters.safe_text import safe_text
@@ -211,36 +212,39 @@ class Access:
 
     def open(self, location: str, *, changes: bool) -> Source:
         """The source at a location."""
+        password = self.password or self.secret(location)
         return open_source(
             location,
-            self.password or self.secret(location),
+            password,
             changes=changes,
             ca_file=self.wants(location).ca_file,
             stdin=sys.stdin.buffer,
             patience=PATIENCE,
-            oauth=by_token(self.wants(location)),
+            oauth=self._oauth(location, password),
         )
+
+    def _oauth(self, location: str, password: Callable[[str], str]) -> bool | Callable[[], float]:
+        """Whether the login is by a token, and where that is known, for how long it is good."""
+        return password.left if isinstance(password, TokenSource) else by_token(self.wants(location))
 
     def open_at(self, account: str) -> Callable[[str], Source]:
         """Opens a folder of an account, with leave to change it."""
         return lambda folder: self.open(location_of(account, folder), changes=True)
 
-    def describe(self, location: str, newest: int) -> Description:
-        """What the server at an IMAP location says of itself, with the headers of so many messages."""
+    def describe(self, location: str, newest: int, secret: Callable[[str], str] | None = None) -> Description:
+        """What the server at an IMAP location says of itself, with the headers of so many messages. `secret`: the way to it, if made already."""
         from filters.sources.describing import describe  # noqa: PLC0415  (brings imapclient, as `open_source` does)
 
-        wanted, password = self.wants(location), self.password or self.secret(location)
-        oauth = by_token(wanted)
-        return describe(location, password, ca_file=wanted.ca_file, patience=PATIENCE, newest=newest, oauth=oauth)
+        ca_file, password = self.wants(location).ca_file, secret or self.password or self.secret(location)
+        oauth = self._oauth(location, password)
+        return describe(location, password, ca_file=ca_file, patience=PATIENCE, newest=newest, oauth=oauth)
 
     def secret(self, location: str) -> Callable[[str], str]:
         """A way to the password or the access token for a location, as options and configuration say; it gets the printable account."""
         account, wanted = self.account(location), self.wants(location)
         name = account.name if account else ""
         if wanted.oauth_tokens:
-            from filters.oauth import token_source  # noqa: PLC0415  (0.02 s that only such accounts should cost)
-
-            return token_source(
+            return TokenSource(
                 config.account_of(location), name or location, wanted.oauth_tokens, config.state_folder()
             )
         return lambda printable: password_for(
