@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import dovecot
@@ -171,10 +172,15 @@ def test_one_host_has_no_more_at_a_time_than_allowed() -> None:
     assert (found := pending.take()) and found[1].host == "one"
 
 
-def test_a_worker_of_another_version_is_refused(fleet_file: Path, state: Path) -> None:
+def test_a_worker_of_another_version_is_refused(fleet_file: Path, state: Path, tmp_path: Path) -> None:
     job = json.loads(tasks(fleet_file)[0].job) | {"version": "0.0.1"}
-    with pytest.raises(RefusedError, match=rf"A worker runs unpitch {__version__}, and this is 0\.0\.1"):
+    refusal = rf"A worker runs unpitch {__version__}, and this is 0\.0\.1"
+    with pytest.raises(RefusedError, match=refusal):
         fleet.answer(json.dumps(job))
+    todo = [replace(one, job=json.dumps(job)) for one in tasks(fleet_file)]
+    with pytest.raises(RefusedError, match=refusal):  # by a process of its own, which ends
+        fleet.clean_all(todo, fleet.here(1), True, lambda _: None)
+    assert moved(tmp_path) == [0] * 6 and not running("filters.cli.fleet")
 
 
 def engine(answers: list[fleet.Answer]) -> fleet.Engine:

@@ -21,6 +21,7 @@ from filters.errors import FiltersError, RefusedError, ServerError, UsageError
 from filters.monitoring import write_metrics
 from filters.serve.endpoints import Endpoint, parse_endpoint
 from filters.serve.records import Records
+from filters.serve.store import Seconds
 from filters.systemd import notify
 
 if TYPE_CHECKING:
@@ -54,6 +55,15 @@ def lmtp(
         int, typer.Option("--workers", min=0, help="Processes that judge. Default: one a processor.")
     ] = 0,
     connections: Annotated[int, typer.Option("--connections", min=1, help="At most so many at the same time.")] = 100,
+    store_seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--store-seconds",
+            metavar="N",
+            min=0.1,
+            help="Wait so long for each answer of the store. Default: 60, and 300 after a message.",
+        ),
+    ] = None,
     name: Annotated[
         str, typer.Option("--name", metavar="HOST", help="How to call ourselves. Default: this host.")
     ] = "",
@@ -89,10 +99,15 @@ def lmtp(
     senders.load()
     judges = Judges(setup, workers or os.cpu_count() or 1)
     try:
-        proxy = Proxy(there, judges, records, name or socket.gethostname(), connections)
+        proxy = Proxy(there, judges, records, name or socket.gethostname(), connections, _seconds(store_seconds))
         asyncio.run(_run(proxy, here, _mode(socket_mode), metrics))
     finally:
         judges.close()
+
+
+def _seconds(most: float | None) -> Seconds:
+    usual = Seconds()
+    return Seconds(min(usual.connect, most), most, most) if most else usual
 
 
 def _say(line: str) -> None:
