@@ -70,7 +70,9 @@ class Watched:
     def add(self, location: str, done: Done) -> None:
         """One more run."""
         total = self.rows[location]
-        total.run = done.run
+        if not (done.moved or done.left or done.unsettled or done.error):
+            done.run = ""  # the journal does not remember it
+        total.run = done.run or total.run
         for name in ("messages", "found", "moved", "unreadable", "received"):
             setattr(total, name, getattr(total, name) + getattr(done, name))
         for name in ("left", "unsettled", "exit_code", "error"):

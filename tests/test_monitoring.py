@@ -12,7 +12,8 @@ import pytest
 from scripted_imap import Answer, ScriptedServer
 from test_cli import unpitch
 
-from filters.errors import WriteError
+from filters.cli.cleaning import clean
+from filters.errors import UsageError, WriteError
 from filters.log import Log
 from filters.monitoring import Done, as_json, as_metrics, write_metrics
 
@@ -79,9 +80,13 @@ def test_all_accounts_in_turn_one_that_fails_stops_nobody_and_quiet_is_quiet(tmp
     assert unpitch("clean", "one", "two", "--yes", "--quiet", state=tmp_path).stdout == ""
 
 
-@pytest.mark.parametrize("args", [["--all", "one"], ["--all"], []])
-def test_where_to_go_must_be_said(args: list[str], tmp_path: Path) -> None:
-    assert unpitch("clean", *args, "--yes", state=tmp_path).returncode == 2
+@pytest.mark.parametrize(("sources", "all_accounts"), [(["one"], True), ([], True), ([], False)])
+def test_where_to_go_must_be_said(
+    sources: list[str], all_accounts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNPITCH_CONFIG", str(tmp_path / "config.toml"))
+    with pytest.raises(UsageError):
+        clean(sources, all_accounts=all_accounts, yes=True)
 
 
 def test_a_refused_login_is_tried_once_and_each_folder_has_its_own_line(tmp_path: Path) -> None:
