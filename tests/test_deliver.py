@@ -117,6 +117,27 @@ def test_a_reader_that_is_gone_and_a_full_disk_are_told() -> None:
     assert done.returncode == 75 and b"no space left" in done.stderr
 
 
+@pytest.mark.parametrize(("closed", "code"), [(">&-", 75), ("<&-", 75), (">&- 2>&-", 75), ("2>&-", 0)])
+def test_mail_never_goes_where_a_closed_stream_was(closed: str, code: int, tmp_path: Path) -> None:
+    """The next file or pipe that is opened takes its place."""
+    script = f'exec "$1" <"$2" >"$3" {closed}'
+    (tmp_path / "mail").write_bytes(mail())
+    words = [str(DELIVER), str(tmp_path / "mail"), str(tmp_path / "out")]
+    done = subprocess.run(["/bin/sh", "-c", script, "sh", *words], capture_output=True, check=False)
+    assert done.returncode == code
+    assert (tmp_path / "out").read_bytes().endswith(mail()) == (code == 0)
+
+
+def test_a_message_that_breaks_off_on_a_full_disk_is_not_delivered(tmp_path: Path) -> None:
+    """The first half of it fits, which is what no caller may take for all of it."""
+    out = tmp_path / "out"
+    script = f'ulimit -f 1; exec "{DELIVER}" >"$1"'
+    raw = mail() + b"x" * 2_000
+    done = subprocess.run(["/bin/sh", "-c", script, "sh", str(out)], input=raw, capture_output=True, check=False)
+    assert done.returncode == 75 and b"file too large" in done.stderr
+    assert 0 < out.stat().st_size < len(raw)
+
+
 def test_half_a_message_is_passed_on_as_it_is() -> None:
     """Nobody can see on a pipe that more was to come; what came is not changed."""
     raw = mail()[:700]
