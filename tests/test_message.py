@@ -408,6 +408,10 @@ def test_inputs_that_crash_libraries_are_read(raw: bytes) -> None:
     assert parse(raw).subject == "An offer"
 
 
+def test_empty_parameters_by_the_thousand_do_not_hide_the_text() -> None:
+    assert "hi" in parse(HEAD + b"Content-Type: text/plain" + b" ;" * 7_000 + b"\n\nhi").text
+
+
 @pytest.mark.parametrize("bomb", REFUSED_BOMBS)
 def test_t7_t8_t9_t10_a_bomb_is_kept_unread_at_once(bomb: str) -> None:
     raw = REFUSED_BOMBS[bomb]()
