@@ -151,6 +151,22 @@ RESULTS = {
     "SPF alone": (f"{TRUSTED}; spf=pass smtp.mailfrom=bounce.linkedin.com",),
     "silent, then another's": (f"{TRUSTED}; bimi=none", "mx.example.com; dmarc=pass header.from=linkedin.com"),
 }
+WORD = (
+    "=?utf-8?q?=3B_dmarc=3Dpass_header=2Efrom=3Dlinkedin=2Ecom_?="  # decoded: "; dmarc=pass header.from=linkedin.com "
+)
+#: What a sender has a receiver without DMARC repeat, and the headers in which the same text stands.
+REPEATED = {
+    "encoded envelope": (f"spf=pass smtp.mailfrom={WORD}@evil.example", f"Return-Path: <{WORD}@evil.example>"),
+    "encoded signer": (f"dkim=pass header.i={WORD}@evil.example", f"DKIM-Signature: v=1; i={WORD}@evil.example; b=x"),
+    "encoded signer, encoded": (
+        f"dkim=pass header.i={WORD}@evil.example",
+        f"DKIM-Signature: v=1; i={WORD.replace('=', '=3D').replace('?', '=3F')}@evil.example; b=x",
+    ),
+    "encoded HELO": (
+        f"spf=pass smtp.helo={WORD}",
+        f"Received: from {WORD} (mail.evil.example [192.0.2.1]) by {TRUSTED}",
+    ),
+}
 FROM = {
     "name with an address": '"linkedin@em.linkedin.com" <a@evil.example>',
     "name with another address": '"a@evil.example" <linkedin@em.linkedin.com>',
@@ -172,6 +188,9 @@ def test_nothing_forged_is_filed() -> None:
     for number, (name, values) in enumerate(RESULTS.items()):
         lines = "".join(f"Authentication-Results: {value}\n" for value in values).replace("\n", "\r\n").encode()
         mails[name] = lines + advert(number, results="")
+    for number, (name, (value, line)) in enumerate(REPEATED.items(), 50):
+        head = f"{line}\nAuthentication-Results: {TRUSTED}; {value}\n".replace("\n", "\r\n")
+        mails[name] = head.encode() + advert(number, results="")
     for number, (name, value) in enumerate(FROM.items(), 100):
         raw = advert(number)
         mails[name] = raw.replace(f"From: {BRAND}".encode(), f"From: {value}".encode())

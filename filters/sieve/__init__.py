@@ -28,7 +28,7 @@ OPTIONAL = {
     "index": "only mail with a single Authentication-Results is moved",
     "mailbox": "the folder must be there already",
 }
-_NEEDED = ("comparator-i;ascii-numeric", "fileinto", "relational")
+_NEEDED = ("comparator-i;ascii-numeric", "envelope", "fileinto", "relational")
 _COUNT = ':comparator "i;ascii-numeric"'
 _PLAIN, _SHOWN, _SOURCE = 'body :content "text/plain"', "body :text", 'body :content "text"'
 #: Marks that open a quotation or cite a line (`filters.senders.phrases`), as plain text has them.
@@ -252,7 +252,7 @@ def _head(sender: Sender, wish: Wish, written_by: str) -> str:
     paragraphs = [
         f"{sender.title}'s advertising to the folder {wish.to}: rules for a mail server that takes Sieve (RFC 5228). Written by"
         f" {written_by} from what is known of {sender.title}'s mail; that changes, so write them anew now and then.",
-        "They do one thing: file a message. Whatever they are not sure of goes on as if they were not there. Where rules of your"
+        "They do one thing: file a message. In a script of your own, the require goes to the top. Whatever they are not sure of goes on as if they were not there. Where rules of your"
         ' own below them would file the same message again, add a line with "stop;" behind fileinto.',
         f"They believe the topmost Authentication-Results of {ids}, and cannot see where among the other headers it stands. Use"
         " them only on a server that writes one on each mail, or removes those that bear its name (RFC 8601, 5). To try that,"

@@ -46,7 +46,26 @@ def confirmed(trusted: Sequence[Authserv], domains: Sequence[str], index: bool) 
         all_of(*(_silent(place, trusted) for place in range(1, last)), *_says(last if index else 0, trusted, domains))
         for last in range(1, depth + 1)
     ]
-    return all_of(because("Nobody denies it.", no(denied)), *only, any_of(*ways))
+    return all_of(
+        because(
+            "What the sender chose and the receiver repeats holds no encoded word, which Sieve would decode.",
+            _unencoded(),
+        ),
+        because("Nobody denies it.", no(denied)),
+        *only,
+        any_of(*ways),
+    )
+
+
+def _unencoded() -> Lines:
+    """That no text of the sender's in a result (RFC 2047, in the envelope, a signature's tags or the HELO name) becomes another one
+    when a server decodes headers, as it must for each test (RFC 5228, 2.7.2)."""
+    signatures = '["arc-message-signature", "arc-seal", "dkim-signature"]'
+    return all_of(
+        no(test('envelope :contains "from"', ["=?", '"', "=pass"])),
+        no(test(f"header :contains {signatures}", ["?", "=3f", "=pass"])),
+        no(test('header :contains "received"', ["=pass"])),
+    )
 
 
 def _header(place: int, match: str) -> str:
@@ -75,11 +94,11 @@ def _silent(place: int, trusted: Sequence[Authserv]) -> Lines:
 
 
 def _says(place: int, trusted: Sequence[Authserv], domains: Sequence[str]) -> tuple[Lines, Lines]:
-    """That this header is a trusted receiver's and says that DMARC passed; or the topmost, where it does not speak of DMARC, DKIM."""
+    """That this header is a trusted receiver's and says that DMARC passed; or the topmost, where none speaks of DMARC, DKIM."""
     matches = _header(place, ":matches")
     ways = [_dmarc(matches, domains)]
     if place < 2:
-        ways.append(all_of(no(test(_header(place, ":contains"), ["dmarc="])), *_dkim(matches, domains)))
+        ways.append(all_of(no(test(_header(0, ":contains"), ["dmarc="])), *_dkim(matches, domains)))
     return _pinned(place, trusted), any_of(*ways)
 
 
