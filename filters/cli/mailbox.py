@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from filters.corrections import Noticed
 from filters.errors import FiltersError
 from filters.journal import TAKEN_BACK, Candidate, look_into
 from filters.report import Audit
+from filters.shards import Told
 from filters.sources import Source, place_name
 from filters.sweep import Policy, Setup, sweep
 from filters.systemd import alive
@@ -104,3 +105,21 @@ def _teller(line: Progress, source: Source, found: Audit) -> Callable[[], object
             line.update(task, completed=found.tally.messages - before, description=done, rate=rate)
 
     return tell
+
+
+@contextmanager
+def telling_files(total: int) -> Iterator[Told]:
+    """A line on the terminal that says how many files and messages were looked through; brought up to date by any thread."""
+    messages = done = 0
+    last = 0.0
+    with progress() as line:
+        task = line.add_task("", total=total, rate="")
+
+        def told(more_messages: int, more_shards: int) -> None:
+            nonlocal messages, done, last
+            messages, done = messages + more_messages, done + more_shards
+            if time.monotonic() - last > TELL_SECONDS:
+                last = time.monotonic()
+                line.update(task, completed=done, description=f"{done:,} of {total:,} files, {messages:,} messages")
+
+        yield told

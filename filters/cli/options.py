@@ -118,6 +118,12 @@ Keyring = Annotated[
 CaFile = Annotated[
     Path | None, typer.Option("--ca-file", metavar="FILE", help="Certificate authority of a private server (PEM).")
 ]
+Jobs = Annotated[
+    int, typer.Option("--jobs", metavar="N", min=0, help="Processes for several files; 0: one for each processor.")
+]
+Scheduler = Annotated[
+    str, typer.Option("--scheduler", metavar="ADDRESS", help="Look through files on this Dask cluster.")
+]
 Region = Annotated[
     str | None,
     typer.Option("--region", metavar="eu|other", help="Where you live, for the routes to opt out. Default: both."),
