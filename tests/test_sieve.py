@@ -132,6 +132,7 @@ RESULTS = {
     "in nested comments": (f"{TRUSTED}; spf=pass (a (b) ; dmarc=pass header.from=linkedin.com ) z=w",),
     "behind an escaped bracket": (f"{TRUSTED}; spf=pass (a\\) ; dmarc=pass header.from=linkedin.com ) z=w",),
     "half in a comment": (f"{TRUSTED}; dmarc=pass ( header.from=linkedin.com )",),
+    "half out of a comment": (f"{TRUSTED}; spf=pass (; dmarc=pass ) header.from=linkedin.com",),
     "in a local part": (f'{TRUSTED}; spf=pass smtp.mailfrom="a; dmarc=pass header.from=linkedin.com "@b.example',),
     "in a reason": (f'{TRUSTED}; spf=fail reason="; dmarc=pass header.from=linkedin.com "',),
     "behind a short value": (
