@@ -13,11 +13,14 @@ from pathlib import Path
 import pytest
 from delivering import DELIVER, LMTP, install, mail_user, open_folder
 from dovecot import Dovecot, missing
-from mails import TRUSTED, job_alert, mail
+from mails import TRUSTED, forged, job_alert, mail
 from postfix import Postfix
 from postfix import missing as no_postfix
 
+from filters import senders
 from filters.message import MESSAGE_CAP
+from filters.receivers import parse_trust
+from filters.sieve import Wish, rules
 
 TRUST = f"--trust-authserv={TRUSTED}"
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -240,6 +243,22 @@ def test_the_recipes_for_sieve(store: tuple[Dovecot, Path], kind: str) -> None:
     assert advert.endswith(mail().partition(b"\r\n")[2].replace(b"\r\n", b"\n")[-500:])
     assert b"jobalerts" in wanted
     assert (b"X-Unpitch: " in wanted) == (kind == "filter")
+
+
+def test_exported_rules_file_at_delivery(store: tuple[Dovecot, Path]) -> None:
+    server, home = store
+    sender = senders.load()
+    wish = Wish((parse_trust(f"{TRUSTED}:below"),), sender.promotional, "LinkedIn")
+    (home / "active.sieve").write_text(rules(sender, wish, "unpitch"), encoding="utf-8")
+    for path in home.glob("*.svbin"):
+        path.unlink()
+    user = server.new_user()
+    with smtplib.LMTP(str(server.home / "run" / "lmtp")) as client:
+        for raw in (mail(), job_alert(), forged()):
+            client.sendmail("a@example.org", [user], raw)
+    (advert,) = _lying(server.maildir(user, ".LinkedIn"))
+    assert b"executive MBA" in advert
+    assert len(_lying(server.maildir(user))) == 2
 
 
 def test_the_recipe_for_postfix(store: tuple[Dovecot, Path]) -> None:

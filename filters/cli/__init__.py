@@ -20,6 +20,7 @@ from filters.cli import (
     auditing,
     cleaning,
     configuration,
+    exporting,
     granting,
     initial,
     learning,
@@ -62,6 +63,7 @@ cleaning.add_to(app)
 watching.add_to(app)
 scheduling.add_to(app)
 serving.add_to(app)
+exporting.add_to(app)
 undoing.add_to(app)
 tell.add_to(app)
 learning.add_to(app)
