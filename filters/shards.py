@@ -181,7 +181,7 @@ def _in_a_process(
                 running.discard(process)
         if not code:
             return
-        log().event("task_died", account=json.loads(unit)[0]["account"], attempt=attempt)
+        log().event("task_died", account=json.loads(unit)["shards"][0]["account"], attempt=attempt)
 
 
 def _start() -> subprocess.Popen[bytes]:
