@@ -186,7 +186,7 @@ def test_a_worker_of_another_version_is_refused(fleet_file: Path, state: Path, t
     todo = [replace(one, job=json.dumps(job)) for one in tasks(fleet_file)]
     with pytest.raises(RefusedError, match=refusal):  # by a process of its own, which ends
         fleet.clean_all(todo, fleet.here(1), True, lambda _: None)
-    assert moved(tmp_path) == [0] * 6 and not running("filters.cli.fleet")
+    assert moved(tmp_path) == [0] * COUNT and not running("filters.cli.fleet")
 
 
 def engine(answers: list[fleet.Answer]) -> fleet.Engine:

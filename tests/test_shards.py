@@ -165,7 +165,12 @@ def test_breaking_off_ends_the_processes(archive: list[str]) -> None:
 
 
 def test_a_worker_of_another_version_or_with_another_model_is_refused(archive: list[str]) -> None:
-    unit = {"version": __version__, "task": "filters.archive:look_through", "shards": [listed(archive)[0].as_json()]}
+    unit = {
+        "version": __version__,
+        "task": "filters.archive:look_through",
+        "log": {},
+        "shards": [listed(archive)[0].as_json()],
+    }
     with pytest.raises(RefusedError, match=r"A worker runs unpitch .*, and this is 0\.0\.1"):
         shards.answer(json.dumps(unit | {"version": "0.0.1"}))
     with pytest.raises(RefusedError, match="another model"):
