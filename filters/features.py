@@ -18,7 +18,6 @@ from typing import Any
 from filters.message import Message
 from filters.normal_form import fold, normal, spans, words
 from filters.senders import Disclosure, Footer, Hit, Sender, quotations
-from filters.tokens import tokens
 
 #: Words of the visible text that are looked at; the longest real job alert has about 9,000.
 WORD_CAP = 20_000
@@ -105,8 +104,14 @@ def read(
     for function in NAMED:
         for feature, quote in function(reading):
             named.setdefault(feature, quote)
-    found = tokens(message) | pairs_apart(message, cut, sender.ignored) if general else frozenset[str]()
+    found = _any_sender(message, cut, sender.ignored) if general else frozenset[str]()
     return Features(named, word_features(message, cut, sender.ignored), found)
+
+
+def _any_sender(message: Message, cut: list[str], ignored: frozenset[str]) -> frozenset[str]:
+    from filters.tokens import tokens  # noqa: PLC0415  (0.01 s that only a general model should pay)
+
+    return tokens(message) | pairs_apart(message, cut, ignored)
 
 
 def visible(message: Message) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -278,7 +278,7 @@ def load_from(folder: Path) -> Sender:
     settings, tables = read(folder)
     known: dict[str, Any] = tables  # each table's entries are of the kind that reading.TABLES says
     return Sender(
-        **asdict(settings),
+        **settings._asdict(),
         categories={entry.name: entry for entry in known["category"]},
         streams={entry.address: entry for entry in known["stream"]},
         templates={entry.stem: entry for entry in known["template"]},

@@ -54,23 +54,35 @@ class Notice:
 
 
 def vocabulary(statements: Iterable[Statement]) -> Vocabulary:
-    """Arrange the patterns."""
-    known: Begun = defaultdict(list)
+    """Arrange the patterns by their first words. They are made when a mail has such a word: most are of languages that it is not in."""
+    written: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    lengths: set[int] = set()
     for statement in statements:
         for text in statement.words:
-            parts = text.removeprefix("^").split()
-            pattern = tuple((word, part.endswith("*")) for part in parts for word in _words_of(part))
-            whole = frozenset(word for word, goes_on in pattern[1:] if not goes_on)
-            known[pattern[0][0]].append((pattern, statement.kind, text.startswith("^"), whole))
-    lengths = sorted({len(first) for first, patterns in known.items() if any(one[0][0][1] for one in patterns)})
+            part = next(part for part in text.removeprefix("^").split() if _words_of(part))  # a sign alone is no word
+            first = _words_of(part)[0]
+            written[first].append((text, statement.kind))
+            if part.endswith("*"):
+                lengths.add(len(first))
+
+    @cache
+    def made(first: str) -> Patterns:
+        return tuple(_pattern(text, kind) for text, kind in written[first])
 
     @lru_cache(maxsize=50_000)
     def begun_by(word: str) -> Patterns:
-        shorter = [word[:length] for length in lengths if length < len(word)]
-        longer = (one for first in shorter for one in known.get(first, ()) if one[0][0][1])
-        return (*known.get(word, ()), *longer)
+        shorter = [first for length in lengths if length < len(word) and (first := word[:length]) in written]
+        longer = (one for first in shorter for one in made(first) if one[0][0][1])
+        return (*(made(word) if word in written else ()), *longer)
 
     return Vocabulary(begun_by)
+
+
+def _pattern(text: str, kind: str) -> tuple[Pattern, str, bool, frozenset[str]]:
+    parts = text.removeprefix("^").split()
+    pattern = tuple((word, part.endswith("*")) for part in parts for word in _words_of(part))
+    whole = frozenset(word for word, goes_on in pattern[1:] if not goes_on)
+    return pattern, kind, text.startswith("^"), whole
 
 
 @cache
