@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -19,7 +18,6 @@ from typing import Any
 from filters.message import Message
 from filters.normal_form import fold, normal, spans, words
 from filters.senders import Disclosure, Footer, Hit, Sender, quotations
-from filters.tokens import tokens
 
 #: Words of the visible text that are looked at; the longest real job alert has about 9,000.
 WORD_CAP = 20_000
@@ -29,7 +27,8 @@ _LONGEST_WORD = 30
 #: A footer's lines of a few words ("Unsubscribe", "Help"), and how many of them stand beside a line that is known.
 _FOOTER_WORDS, _FOOTER_REACH = 4, 3
 _LINE_END = re.compile("\n")
-_URL = re.compile(r"(?i)\bhttps?://\S+")
+#: r"(?i)\bhttps?://\S+", written so that it begins with a letter: only that is looked for, at three times the speed.
+_URL = re.compile(r"[hH](?<!\w.)(?i:ttps?://)\S+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +104,14 @@ def read(
     for function in NAMED:
         for feature, quote in function(reading):
             named.setdefault(feature, quote)
-    found = tokens(message) | pairs_apart(message, cut, sender.ignored) if general else frozenset[str]()
+    found = _any_sender(message, cut, sender.ignored) if general else frozenset[str]()
     return Features(named, word_features(message, cut, sender.ignored), found)
+
+
+def _any_sender(message: Message, cut: list[str], ignored: frozenset[str]) -> frozenset[str]:
+    from filters.tokens import tokens  # noqa: PLC0415  (0.01 s that only a general model should pay)
+
+    return tokens(message) | pairs_apart(message, cut, ignored)
 
 
 def visible(message: Message) -> str:
@@ -147,20 +152,17 @@ def disclosures(reading: Reading) -> Named:
 
 def notices(reading: Reading) -> Named:
     """A notice on a paid message in words that nobody has listed: how many telling kinds of statement it makes."""
-    if not reading.sender.states_payment(reading.cut):
-        return
-    text, places = reading.text, reading.places()
-    masked = [
-        line or quoted for line, quoted in zip(_in_footer(reading, places), _in_quotation(reading, places), strict=True)
-    ]
+    text = reading.text
 
     def begins_line(at: int) -> bool:
-        start = places[at][0]
+        start = reading.places()[at][0]
         return not text[text.rfind("\n", 0, start) + 1 : start].strip(" .·*|")
 
-    notice = reading.sender.notice(reading.cut, masked, begins_line)
+    in_footer, in_quotation = cache(lambda: _in_footer(reading)), cache(lambda: _in_quotation(reading))
+    notice = reading.sender.notice(reading.cut, lambda at: in_footer()(at) or in_quotation()(at), begins_line)
     if notice is None:
         return
+    places = reading.places()
     quote = text[places[notice.first][0] : places[notice.last][1]]
     yield NOTICE, quote
     for number in range(1, notice.telling + 1):
@@ -169,27 +171,31 @@ def notices(reading: Reading) -> Named:
         yield "notice_way_out", quote
 
 
-def _in_quotation(reading: Reading, places: list[tuple[int, int]]) -> list[bool]:
-    """Of each word, whether the writer quotes or forwards it."""
-    masked = [False] * len(places)
-    starts = [start for start, _ in places]
-    for start, end in quotations(reading.text):
+def _in_quotation(reading: Reading) -> Callable[[int], bool]:
+    """Of a word, whether the writer quotes or forwards it."""
+    quoted = quotations(reading.text)
+    if not quoted:
+        return lambda _: False
+    starts = [start for start, _ in reading.places()]
+    masked = [False] * len(starts)
+    for start, end in quoted:
         first, last = bisect_left(starts, start), bisect_left(starts, end)
         masked[first:last] = [True] * (last - first)
-    return masked
+    return masked.__getitem__
 
 
-def _in_footer(reading: Reading, places: list[tuple[int, int]]) -> list[bool]:
-    """Of each word, whether it stands in a footer line, or in a line of a few words beside one: those tell of unsubscribing and
-    of reasons in all mail."""
+def _in_footer(reading: Reading) -> Callable[[int], bool]:
+    """Of a word, whether it stands in a footer line, or in a line of a few words beside one: those tell of unsubscribing and of
+    reasons in all mail."""
+    starts = [start for start, _ in reading.places()]
     ends = [match.start() for match in _LINE_END.finditer(reading.text)]
-    line_of = [bisect_left(ends, start) for start, _ in places]
-    lengths = Counter(line_of)
-    footer = {line_of[first] for first, _, _, entry in reading.hits if isinstance(entry, Footer)}
+    footer = {bisect_left(ends, starts[first]) for first, _, _, entry in reading.hits if isinstance(entry, Footer)}
+    bounds = [0, *ends, len(reading.text)]
     for _ in range(_FOOTER_REACH):
-        beside = {line + step for line in footer for step in (-1, 1)}
+        beside = {line + step for line in footer for step in (-1, 1) if 0 <= line + step <= len(ends)} - footer
+        lengths = {line: bisect_left(starts, bounds[line + 1]) - bisect_left(starts, bounds[line]) for line in beside}
         footer |= {line for line in beside if lengths[line] <= _FOOTER_WORDS}
-    return [line in footer for line in line_of]
+    return lambda at: bisect_left(ends, starts[at]) in footer
 
 
 def footers(reading: Reading) -> Named:

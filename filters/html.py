@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -75,27 +76,30 @@ def _take_hidden(tree: LexborHTMLParser) -> str:
     hidden: list[str] = []
     nodes = {node.mem_id: node for node in tree.css(_LOOKED_AT)}
     for node in reversed(nodes.values()):
-        look = _look(node)
-        if node.tag in _UNSEEN:
+        tag = node.tag
+        if tag in _UNSEEN:
             node.decompose()
-        elif node.tag not in ("html", "body") and _hides(node, look):
+            continue
+        attributes = node.attributes
+        look = _look(attributes.get("style") or "")
+        if tag not in ("html", "body") and _hides(node, attributes, look):
             hidden.append(node.text())
             node.decompose()
-        elif node.tag in ("a", "span") and look.get("display") in ("block", "table", "flex"):
+        elif tag in ("a", "span") and look.get("display") in ("block", "table", "flex"):
             node.insert_before("\n")
             node.insert_after("\n")
     return "\n".join(reversed(hidden))
 
 
-def _look(node: LexborNode) -> dict[str, str]:
-    """The style attribute as declarations, lower case, without blanks and "!important"; the last of a name counts."""
-    style = "".join((node.attributes.get("style") or "").lower().replace("!important", "").split())
+def _look(style: str) -> dict[str, str]:
+    """A style attribute as declarations, lower case, without blanks and "!important"; the last of a name counts."""
+    style = "".join(style.lower().replace("!important", "").split())
     return {name: value for name, _, value in (declaration.partition(":") for declaration in style.split(";"))}
 
 
-def _hides(node: LexborNode, look: dict[str, str]) -> bool:
+def _hides(node: LexborNode, attributes: Mapping[str, str | None], look: dict[str, str]) -> bool:
     # "mso-hide" is left out on purpose: it hides from Outlook alone, and the usual buttons carry it
-    if "hidden" in node.attributes or look.get("display") == "none" or look.get("visibility") in ("hidden", "collapse"):
+    if "hidden" in attributes or look.get("display") == "none" or look.get("visibility") in ("hidden", "collapse"):
         return True
     clipped = look.get("overflow") == "hidden"
     if _zero(look, "opacity") or (clipped and (_zero(look, "max-height") or _zero(look, "height"))):
@@ -105,4 +109,4 @@ def _hides(node: LexborNode, look: dict[str, str]) -> bool:
 
 
 def _zero(look: dict[str, str], name: str) -> bool:
-    return _ZERO.fullmatch(look.get(name, "")) is not None
+    return name in look and _ZERO.fullmatch(look[name]) is not None

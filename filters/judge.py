@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
-from heapq import nsmallest
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ from filters.wording import wording
 #: Clues that a verdict shows.
 CLUES = 8
 _QUOTE_WIDTH = 240
+#: Weights that differ by more are in the same order when they are rounded.
+_ROUNDING = 0.0002
 #: Features that show that the data know how such mail is made. Marketing mail has no template; its address stands for one.
 _EXPLAINS = ("template_kind:", "footer:", "disclosure_", "notice_")
 _WITHOUT_TEMPLATE = frozenset({"marketing", "support"})
@@ -122,7 +123,11 @@ def _strongest(clues: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
     notice = [weight for name, weight in clues if name.startswith(_NOTICES)]
     rest = [clue for clue in clues if not clue[0].startswith(_NOTICES)]
     found = [*rest, (NOTICE, sum(notice))] if notice else rest
-    return nsmallest(CLUES, ((name, round(weight, 4)) for name, weight in found), lambda clue: (-abs(clue[1]), clue[0]))
+    sizes = sorted((abs(weight) for _, weight in found), reverse=True)
+    least = min(sizes[:CLUES], default=0.0) - _ROUNDING  # what is below cannot come first after rounding either
+    rounded = ((name, round(weight, 4)) for name, weight in found if abs(weight) >= least)
+    ranked = sorted((-abs(weight), name, weight) for name, weight in rounded)
+    return [(name, weight) for _, name, weight in ranked[:CLUES]]
 
 
 def _evidence(feature: str, weight: float, features: Features) -> Evidence:

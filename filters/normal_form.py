@@ -13,7 +13,8 @@ _INVISIBLE = re.compile(
     "\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
 #: Combining marks are sorted by NFKC in time that grows with the square of their number: 40,000 in a row take a second.
-_MARKS = re.compile(r"([^\x00-\x7f\w\s]{100})[^\x00-\x7f\w\s]+")
+#: The first of them stands alone, so that only such characters are looked at.
+_MARKS = re.compile(r"([^\x00-\x7f\w\s][^\x00-\x7f\w\s]{99})[^\x00-\x7f\w\s]+")
 _PLAIN: dict[int, str] = (
     dict.fromkeys([*range(0x0A), *range(0x0E, 0x20), 0x7F, *range(0x80, 0x85), *range(0x86, 0xA0)], " ")
     | dict.fromkeys(map(ord, "\u2018\u2019\u201a\u201b\u2032\u02bc\u00b4`"), "'")
@@ -23,8 +24,9 @@ _PLAIN: dict[int, str] = (
 )
 _NOT_PLAIN = re.compile(f"[{''.join(map(chr, _PLAIN))}]")
 _EMAIL = re.compile(r"\be-(?=mail)")
+#: Runs of letters, digits and underscores are found faster than words, and mostly are words.
+_RUN = re.compile(r"(\w+)")
 _WORD = re.compile(r"[^\W\d_]+|\d+")
-_SHOWN_WORD = re.compile(r"(\be-mail[^\W\d_]*|[^\W\d_]+|\d+)")
 
 
 def normal(text: str) -> str:
@@ -58,12 +60,27 @@ def fold(text: str) -> str:
 def words(folded: str) -> list[str]:
     """The words of folded text. A number is the word "#" whatever its digits, so that "every 60 days" and "every 45 days" are
     the same wording; "e-mail" is "email"."""
-    found = _WORD.findall(_EMAIL.sub("e", folded) if "e-mail" in folded else folded)
-    return ["#" if word.isdecimal() else word for word in found]
+    found: list[str] = []
+    for run in _RUN.findall(_EMAIL.sub("e", folded) if "e-mail" in folded else folded):
+        if run.isalpha():
+            found.append(run)
+        else:
+            found += ["#" if word.isdecimal() else word for word in _WORD.findall(run)]
+    return found
 
 
 def spans(folded: str) -> list[tuple[int, int]]:
     """(start, end) of each word that `words` gives for the same text."""
-    lengths = map(len, _SHOWN_WORD.split(folded))  # what is between words, a word, what is between words, ...
-    ends = list(accumulate(lengths))
-    return list(zip(ends[0:-1:2], ends[1::2], strict=True))
+    # what is between runs, a run, what is between runs, ...
+    pieces = _RUN.split(_EMAIL.sub("ee", folded) if "e-mail" in folded else folded)
+    ends = list(accumulate(map(len, pieces)))
+    runs = list(zip(ends[0:-1:2], ends[1::2], strict=True))
+    found: list[tuple[int, int]] = []
+    before = 0
+    for number, run in enumerate(pieces[1::2]):
+        if not (run.isalpha() or run.isdecimal()):
+            start = runs[number][0]
+            found += runs[before:number]
+            found += [(start + word.start(), start + word.end()) for word in _WORD.finditer(run)]
+            before = number + 1
+    return found + runs[before:]

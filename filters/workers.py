@@ -12,19 +12,17 @@ import json
 import os
 import select
 import signal
-import struct
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib import import_module
 from types import TracebackType
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
-from filters.confinement import CPU_SECONDS, MEMORY_BYTES, OUT_OF_MEMORY, allow_time, answer, limit, outcome
+from filters.confinement import CPU_SECONDS, LENGTH, MEMORY_BYTES, OUT_OF_MEMORY, frame
 from filters.errors import FiltersError
 
 #: Seconds on the clock: the last resort, for what neither computes nor ends.
@@ -38,7 +36,6 @@ _PIPE_BYTES = 65_536
 #: What a pipe to a child holds where the system lets us say so (Linux): so it has work while we wait for a server.
 _STOCK_BYTES = 1_048_576
 
-_LENGTH = struct.Struct(">I")
 _Label = TypeVar("_Label")
 
 
@@ -77,7 +74,7 @@ class Workers:
     """
 
     def __init__(self, task: str, setup: dict[str, Any], count: int = 0, wall_seconds: float = WALL_SECONDS) -> None:
-        self._start = _frame(json.dumps([task, setup]).encode())
+        self._start = frame(json.dumps([task, setup]).encode())
         self._count = count or os.cpu_count() or 1
         self._wall_seconds = wall_seconds
         self._children: list[_Child] = []
@@ -127,7 +124,7 @@ class Workers:
         if child is None or (len(child.mails) >= _MANY and len(self._children) < self._count):
             child = self._new_child()
         child.mails.append((number, raw))
-        child.outgoing += _frame(raw)
+        child.outgoing += frame(raw)
         _send(child)
 
     def begin(self) -> None:
@@ -141,7 +138,7 @@ class Workers:
         environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
         try:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "filters.workers"],
+                [sys.executable, "-P", "-m", "filters.confinement"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -247,63 +244,14 @@ def _cause(child: _Child, wall_seconds: float) -> str:
     return f"crashed the reading process ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
 
 
-def _frame(content: bytes) -> bytes:
-    return _LENGTH.pack(len(content)) + content
-
-
 def _frames(incoming: bytearray) -> Iterator[bytes]:
     """Take whole frames off the front. Raises ValueError for one that is too long."""
-    while len(incoming) >= _LENGTH.size:
-        end = _LENGTH.size + _LENGTH.unpack_from(incoming)[0]
+    while len(incoming) >= LENGTH.size:
+        end = LENGTH.size + LENGTH.unpack_from(incoming)[0]
         if end > _ANSWER_CAP:
             raise ValueError("frame too long")
         if len(incoming) < end:
             return
-        frame = bytes(incoming[_LENGTH.size : end])
+        content = bytes(incoming[LENGTH.size : end])
         del incoming[:end]
-        yield frame
-
-
-# --- the child
-
-
-def main() -> None:
-    """Serve until the parent closes the pipe."""
-    for interruption in (signal.SIGINT, signal.SIGTERM):  # the parent decides when
-        signal.signal(interruption, signal.SIG_IGN)
-    mails, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing that prints can write among the answers
-    try:
-        task = _task(*json.loads(_next(mails) or b"[]"))
-        limit()
-        _say(answers, answer("ready", None))
-        while (raw := _next(mails)) is not None:
-            allow_time()
-            _say(answers, outcome(task, raw))
-    except BrokenPipeError:
-        os._exit(0)
-    except FiltersError as error:
-        _say(answers, answer("broken", [str(error), error.exit_code]))
-    except Exception as error:  # a defect of ours; no mail was read yet
-        _say(answers, answer("broken", [f"{type(error).__name__}: {error}", FiltersError.exit_code]))
-
-
-def _task(name: str, setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
-    module, _, factory = name.partition(":")
-    task: Callable[[bytes], dict[str, Any]] = getattr(import_module(module), factory)(setup)
-    return task
-
-
-def _next(mails: BinaryIO) -> bytes | None:
-    """The content of the next frame; None at the end."""
-    length = mails.read(_LENGTH.size)
-    return mails.read(_LENGTH.unpack(length)[0]) if len(length) == _LENGTH.size else None
-
-
-def _say(answers: BinaryIO, answer: bytes) -> None:
-    answers.write(_frame(answer))
-    answers.flush()
-
-
-if __name__ == "__main__":
-    main()
+        yield content

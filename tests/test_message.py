@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from datetime import UTC, datetime
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 
 from filters.errors import InputError
 from filters.html import read_page
-from filters.message import DECODED_CAP, LINK_CAP, Message, decode_words, parse
+from filters.message import DECODED_CAP, LINK_CAP, Message, _bodies, _text_of, _tree, decode_words, parse
 from filters.normal_form import normal
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "mail"
@@ -504,6 +505,48 @@ def test_mutated_mail_never_raises(raw: bytes, truncated: bool) -> None:
 def test_any_bytes_never_raise(raw: bytes, truncated: bool) -> None:
     check_never_raises(raw, truncated)
     check_never_raises(HEAD + raw, truncated)
+
+
+#: What decides where a part begins and ends, and texts that are long enough to be kept from the parser.
+PIECES = [
+    *(
+        b"--a\n",
+        b"--a--\n",
+        b"--b\n",
+        b"--b--\n",
+        b"--",
+        b"\n",
+        b"\n\n",
+        b"\0",
+        b"\xe4",
+        b" folded\n",
+        b"From a\n",
+        b"-- \n",
+    ),
+    *(
+        b"Content-Type: multipart/mixed; boundary=b\n",
+        b"Content-Type: text/html\n",
+        b"Content-Transfer-Encoding: base64\n",
+    ),
+    *(
+        b"Content-Type: message/rfc822\n",
+        b"Content-Type: multipart/digest; boundary=b\n",
+        b"Subject: x\n",
+        b"x y\n" * 40,
+    ),
+    *(b"\xe4 =C3\n" * 30, b"YWJj" * 40, b"x" * 200),
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=25))
+def test_what_is_kept_from_the_mime_parser_changes_nothing(pieces: list[bytes]) -> None:
+    field, body = ("content-type", "multipart/mixed; boundary=a"), b"".join(pieces)
+    read = _tree([field], body)
+    whole = message_from_bytes(b"%b: %b\n\n%b" % (*(word.encode() for word in field), body))
+    assert [part.items() for part in read.walk()] == [part.items() for part in whole.walk()]
+    assert [_text_of(part) for part in read.walk()] == [_text_of(part) for part in whole.walk()]
+    assert [part.get_payload() for part in _bodies(read)] == [part.get_payload() for part in _bodies(whole)]
 
 
 # --- real mail

@@ -462,7 +462,7 @@ def test_t6_time_grows_with_the_text_only(sender: Sender, text: str) -> None:
     cut = words(fold(text))
     with cpu_limit():
         sender.hits(cut)
-        sender.notice(cut, [False] * len(cut), lambda _: True)
+        sender.notice(cut, lambda _: False, lambda _: True)
 
 
 @pytest.mark.parametrize("text", ["", "\n", '"', ">", "----", "#", "'" * 5])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -134,8 +134,7 @@ class Sender:
 
     def owns(self, domain: str) -> bool:
         """Whether it is one of the sender's domains or a subdomain of one."""
-        domain = domain.lower().removesuffix(".")
-        return any(domain == own or domain.endswith("." + own) for own in self.domains)
+        return f".{domain.lower().removesuffix('.')}".endswith(_below(self.domains))
 
     def template(self, name: str) -> Template | None:
         """The template of this name, whatever its version; the doubled prefix that link pages have is allowed."""
@@ -147,13 +146,13 @@ class Sender:
 
     def templates_in(self, links: Iterable[str]) -> Counter[str]:
         """How many links name which template, known or not, by its stem; `most_common(1)` is the one to believe."""
-        counts: Counter[str] = Counter()
-        named = _parameters(tuple(self.link_places))
+        found: list[str] = []
+        named, stem = _parameters(tuple(self.link_places)), cache(self._stem)
         for link in islice(links, _LINKS):
-            pairs = named.findall(link)
-            if pairs and self.owns(_host(link)):
-                counts.update({self._stem(name) for pair in pairs if (name := self._template_name(*pair))})
-        return counts
+            names = {name for pair in named.findall(link) if (name := self._template_name(*pair))}
+            if names and self.owns(_host(link)):
+                found += set(map(stem, names))
+        return Counter(found)
 
     def _stem(self, name: str) -> str:
         template = self.template(name)
@@ -220,14 +219,18 @@ class Sender:
         """Whether these words state anywhere that somebody pays; without it there is no notice."""
         return states_payment(cut, self.notices)
 
-    def notice(self, cut: Sequence[str], masked: Sequence[bool], begins_line: Callable[[int], bool]) -> Notice | None:
+    def notice(
+        self, cut: Sequence[str], masked: Callable[[int], bool], begins_line: Callable[[int], bool]
+    ) -> Notice | None:
         """The notice on a paid message among the words `cut`, whatever its wording; `masked` words do not count."""
         return find_notice(cut, self.notices, masked, begins_line)
 
     def clues_in(self, links: Iterable[str]) -> tuple[tuple[LinkClue, str], ...]:
         """Links on the sender's own hosts that lead to the switch of a category."""
-        own = [link for link in links if self.owns(_host(link))]
-        return tuple((clue, link) for link in own for clue in self.link_clues if clue.part.lower() in link.lower())
+        parts = [(clue, clue.part.lower()) for clue in self.link_clues]
+        lower = ((link, link.lower()) for link in links)
+        found = ((clue, link) for link, low in lower for clue, part in parts if part in low)
+        return tuple((clue, link) for clue, link in found if self.owns(_host(link)))
 
     @property
     def waiting(self) -> Advice | None:
@@ -242,6 +245,11 @@ class Sender:
 @cache
 def _parts(pairs: tuple[str, ...]) -> dict[str, str]:
     return {part: category for part, _, category in (pair.partition(":") for pair in pairs)}
+
+
+@cache
+def _below(domains: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f".{domain}" for domain in domains)
 
 
 @cache
@@ -270,7 +278,7 @@ def load_from(folder: Path) -> Sender:
     settings, tables = read(folder)
     known: dict[str, Any] = tables  # each table's entries are of the kind that reading.TABLES says
     return Sender(
-        **asdict(settings),
+        **settings._asdict(),
         categories={entry.name: entry for entry in known["category"]},
         streams={entry.address: entry for entry in known["stream"]},
         templates={entry.stem: entry for entry in known["template"]},

@@ -4,7 +4,7 @@ one of them that somebody pays."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
@@ -24,8 +24,10 @@ _GAP = 1
 
 #: Words, and whether each may go on ("sponsor*").
 Pattern = tuple[tuple[str, bool], ...]
-#: Patterns, the kind of statement that each makes, and whether it must begin a line.
-Patterns = tuple[tuple[Pattern, str, bool], ...]
+#: Patterns, the kind of statement that each makes, whether it must begin a line, and the words without which it is nowhere.
+Patterns = tuple[tuple[Pattern, str, bool, frozenset[str]], ...]
+#: The patterns that a text may hold, by the words of it that begin them.
+Begun = dict[str, list[tuple[Pattern, str, bool, frozenset[str]]]]
 #: First and last word of a statement, and its kind.
 Hit = tuple[int, int, str]
 
@@ -35,10 +37,6 @@ class Vocabulary:
     """The patterns, by the word that they begin with."""
 
     begun_by: Callable[[str], Patterns]
-    paid: frozenset[str]
-    """Words that begin a statement that somebody pays ..."""
-    paid_beginnings: tuple[str, ...]
-    """... and beginnings of such words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +54,35 @@ class Notice:
 
 
 def vocabulary(statements: Iterable[Statement]) -> Vocabulary:
-    """Arrange the patterns."""
-    known: dict[str, list[tuple[Pattern, str, bool]]] = defaultdict(list)
+    """Arrange the patterns by their first words. They are made when a mail has such a word: most are of languages that it is not in."""
+    written: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    lengths: set[int] = set()
     for statement in statements:
         for text in statement.words:
-            parts = text.removeprefix("^").split()
-            pattern = tuple((word, part.endswith("*")) for part in parts for word in _words_of(part))
-            known[pattern[0][0]].append((pattern, statement.kind, text.startswith("^")))
-    lengths = sorted({len(first) for first, patterns in known.items() if any(one[0][0][1] for one in patterns)})
+            part = next(part for part in text.removeprefix("^").split() if _words_of(part))  # a sign alone is no word
+            first = _words_of(part)[0]
+            written[first].append((text, statement.kind))
+            if part.endswith("*"):
+                lengths.add(len(first))
+
+    @cache
+    def made(first: str) -> Patterns:
+        return tuple(_pattern(text, kind) for text, kind in written[first])
 
     @lru_cache(maxsize=50_000)
     def begun_by(word: str) -> Patterns:
-        shorter = [word[:length] for length in lengths if length < len(word)]
-        longer = (one for first in shorter for one in known.get(first, ()) if one[0][0][1])
-        return (*known.get(word, ()), *longer)
+        shorter = [first for length in lengths if length < len(word) and (first := word[:length]) in written]
+        longer = (one for first in shorter for one in made(first) if one[0][0][1])
+        return (*(made(word) if word in written else ()), *longer)
 
-    paid = [pattern[0] for patterns in known.values() for pattern, kind, _ in patterns if kind == PAID]
-    return Vocabulary(begun_by, frozenset(word for word, _ in paid), tuple({word for word, goes_on in paid if goes_on}))
+    return Vocabulary(begun_by)
+
+
+def _pattern(text: str, kind: str) -> tuple[Pattern, str, bool, frozenset[str]]:
+    parts = text.removeprefix("^").split()
+    pattern = tuple((word, part.endswith("*")) for part in parts for word in _words_of(part))
+    whole = frozenset(word for word, goes_on in pattern[1:] if not goes_on)
+    return pattern, kind, text.startswith("^"), whole
 
 
 @cache
@@ -85,19 +95,23 @@ def _words_of(part: str) -> tuple[str, ...]:
 
 
 def states_payment(cut: Sequence[str], known: Vocabulary) -> bool:
-    """Whether these words may state anywhere that somebody pays: a quick look, for most mails end here."""
-    present = set(cut)
-    begins = [word for word in present if word in known.paid or word.startswith(known.paid_beginnings)]
-    patterns = (one for word in begins for one in known.begun_by(word))
-    return any(kind == PAID and _possible(pattern, present) for pattern, kind, _ in patterns)
+    """Whether these words may state anywhere that somebody pays."""
+    return _pays(_begun(cut, known))
+
+
+def _pays(begun: Begun) -> bool:
+    return any(kind == PAID for patterns in begun.values() for _, kind, _, _ in patterns)
 
 
 def find_notice(
-    cut: Sequence[str], known: Vocabulary, masked: Sequence[bool], begins_line: Callable[[int], bool]
+    cut: Sequence[str], known: Vocabulary, masked: Callable[[int], bool], begins_line: Callable[[int], bool]
 ) -> Notice | None:
     """The passage with most telling kinds of statement, one of its kinds being `PAID`; None when it is nowhere stated that
     somebody pays. `masked` words (a footer's, a quotation's) state nothing; `begins_line` tells it of the word at a place."""
-    passages = list(_passages(sorted(hit for hit in _hits(cut, known, begins_line) if not masked[hit[0]])))
+    begun = _begun(cut, known)
+    if not _pays(begun):
+        return None
+    passages = list(_passages(sorted(hit for hit in _hits(cut, begun, begins_line) if not masked(hit[0]))))
     notices = [_notice(passage) for passage in passages]
     paid = [notice for notice in notices if PAID in notice.kinds]
     best = max(paid, key=_strength, default=None)
@@ -128,29 +142,30 @@ def _passages(hits: Sequence[Hit]) -> Iterator[list[Hit]]:
         yield passage
 
 
-def _hits(cut: Sequence[str], known: Vocabulary, begins_line: Callable[[int], bool]) -> Iterator[Hit]:
+def _begun(cut: Sequence[str], known: Vocabulary) -> Begun:
     present = set(cut)
-    begun = {
-        word: patterns
-        for word in present
-        if (patterns := [one for one in known.begun_by(word) if _possible(one[0], present)])
-    }
+    begun: Begun = {}
+    for word in filter(known.begun_by, present):
+        if patterns := [one for one in known.begun_by(word) if one[3] <= present]:
+            begun[word] = patterns
+    return begun
+
+
+def _hits(cut: Sequence[str], begun: Begun, begins_line: Callable[[int], bool]) -> Iterator[Hit]:
     for at in [at for at, word in enumerate(cut) if word in begun]:
-        for pattern, kind, first in begun[cut[at]]:
+        for pattern, kind, first, _ in begun[cut[at]]:
             last = _match(cut, at, pattern)
             if last >= 0 and (not first or begins_line(at)):
                 yield at, last, kind
 
 
-def _possible(pattern: Pattern, present: Set[str]) -> bool:
-    return all(open_ended or word in present for word, open_ended in pattern[1:])
-
-
 def _match(cut: Sequence[str], at: int, pattern: Pattern) -> int:
     """The place of the pattern's last word, or -1; the first word is known to fit."""
     for wanted, open_ended in pattern[1:]:
-        near = range(at + 1, min(at + 2 + _GAP, len(cut)))
-        at = next((i for i in near if cut[i] == wanted or (open_ended and cut[i].startswith(wanted))), -1)
-        if at < 0:
+        for near in range(at + 1, min(at + 2 + _GAP, len(cut))):
+            if cut[near] == wanted or (open_ended and cut[near].startswith(wanted)):
+                at = near
+                break
+        else:
             return -1
     return at

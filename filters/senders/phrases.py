@@ -29,7 +29,15 @@ LABEL_LINE = 40
 _NEAR, _GAP = 200, 80
 #: Places of one phrase that are looked at; a mail that repeats it endlessly must not cost time.
 _PLACES = 20
-_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+#: Scripts without blanks: the first and the last letter of each.
+_UNSPACED = (
+    ("\u0e00", "\u0eff"),
+    ("\u1000", "\u109f"),
+    ("\u1780", "\u17ff"),
+    ("\u3040", "\u30ff"),
+    ("\u3400", "\u9fff"),
+    ("\uac00", "\ud7af"),
+)
 #: A mark that is no apostrophe within a word.
 _MARK = re.compile(r"(?<!\w)[\"']|[\"'](?!\w)")
 _DOUBLE_MARK = re.compile('"')
@@ -80,7 +88,7 @@ def catalogue(entries: Iterable[Disclosure | Footer]) -> Catalogue:
     for entry in entries:
         folded = fold(normal(entry.text))
         spelled = tuple(words(folded))
-        if _UNSPACED.search(folded):
+        if max(folded) >= _UNSPACED[0][0] and any(first <= one <= last for one in folded for first, last in _UNSPACED):
             unspaced.append((folded, entry))
         elif len(spelled) < EXACT_BELOW:
             exact[spelled[0]].append((spelled, entry))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from filters.errors import InputError
@@ -15,8 +14,7 @@ from filters.senders.entries import Entry
 from filters.senders.parsing import parsed
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """The table `[sender]` of sender.toml."""
 
     name: str
@@ -105,7 +103,9 @@ def _entries(file: str, name: str, tables: list[Any], language: str) -> Iterator
 
 def _fields(kind: Any) -> dict[str, tuple[str, bool]]:
     """Field name to the name of its type and whether it must be given."""
-    return {field.name: (str(field.type), field.default is MISSING) for field in fields(kind)}
+    return {
+        name: (given.__forward_arg__, name not in kind._field_defaults) for name, given in kind.__annotations__.items()
+    }
 
 
 def _build(
