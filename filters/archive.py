@@ -15,6 +15,7 @@ from filters import senders, shards
 from filters.authenticity import Authserv
 from filters.errors import FiltersError, RefusedError
 from filters.journal import Candidate
+from filters.log import log
 from filters.shards import Engine, Told, line
 from filters.sources import Place, Unreadable, place_name
 from filters.sources.local import open_local
@@ -29,11 +30,14 @@ class Shard:
     location: str
     setup: Setup
     policy: Policy
+    account: str | int = 0
+    """What the log calls it."""
 
     def as_json(self) -> dict[str, Any]:
         """What a process needs to look through it; the model and the data by their digest, for it to check."""
         return {
             "location": self.location,
+            "account": self.account,
             "model": self.setup.model,
             "digest": self.setup.digest(),
             "trusted": [[one.id, one.placement] for one in self.setup.trusted],
@@ -90,6 +94,11 @@ class Seen:
     sources: list[str] = field(default_factory=list)
     failed: list[tuple[str, int]] = field(default_factory=list)
 
+    def fail(self, shard: Shard, why: str, exit_code: int) -> None:
+        """Note a shard that could not be looked through to the end."""
+        self.failed.append((why, exit_code))
+        log().event("account", level="error", account=shard.account, exit_code=exit_code, error=why)
+
 
 def findings(
     wanted: Sequence[Shard], run: Engine, seen: Seen, told: Told = lambda _messages, _shards: None
@@ -100,12 +109,16 @@ def findings(
     """
     asked = [one.as_json() for one in wanted]
     with closing(shards.in_order("filters.archive:look_through", asked, run, told)) as lines:
-        for _, kind, *content in lines:
+        found = Counter[int]()
+        for number, kind, *content in lines:
             if kind == "finding":
+                found[number] += 1
                 yield _finding(content[0])
             elif kind == "failed":
-                seen.failed.append((content[0], content[1]))
+                seen.fail(wanted[number], content[0], content[1])
             else:
+                counts = {"messages": content[0], "found": found[number], "unreadable": len(content[2])}
+                log().event("account", account=wanted[number].account, **counts, exit_code=0)
                 seen.sources.append(content[1])
                 _add(seen.tally, content[0], *content[2:])
 

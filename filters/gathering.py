@@ -51,12 +51,13 @@ def gather(
     asked = [
         {
             "location": os.path.abspath(one.location),
+            "account": number,
             "gmail": one.gmail,
             "ours": ours,
             "general": general,
             "workers": workers,
         }
-        for one in labels
+        for number, one in enumerate(labels, 1)
     ]
     with closing(shards.in_order("filters.gathering:look_through", asked, run, told)) as lines:
         yield from once_each(_named(lines, labels, read), read)

@@ -25,6 +25,7 @@ from uuid import uuid4
 
 from filters import __version__, cluster
 from filters.errors import FiltersError, RefusedError, WriteError
+from filters.log import divert, log, task
 
 #: How often a shard is tried whose process died.
 ATTEMPTS = 3
@@ -58,23 +59,28 @@ def lines_of(unit: str) -> Iterator[bytes]:
             f"A worker runs unpitch {__version__}, and this is {asked['version']}. Install the same on all."
         )
     module, _, name = asked["task"].partition(":")
-    task: Task = getattr(import_module(module), name)
+    look: Task = getattr(import_module(module), name)
     for shard in asked["shards"]:
-        yield from task(shard)
+        with task(asked["log"], shard["account"]) as told:
+            for one in look(shard):
+                if one.startswith(b'["failed"'):
+                    told["exit_code"] = json.loads(one)[2]
+                yield one
 
 
 def in_order(
-    task: str, shards: Sequence[dict[str, Any]], run: Engine, told: Told
+    look: str, shards: Sequence[dict[str, Any]], run: Engine, told: Told
 ) -> Generator[tuple[Any, ...], None, None]:
-    """What a task ("package.module:function") says of shards with a "location", in their order: the number of the shard, then what a
-    line holds. The last of each shard is "end" or "failed". The lines of what was done early wait on the disk (TMPDIR).
+    """What a task ("package.module:function") says of shards with a "location" and an "account", which is what the log calls them, in
+    their order: the number of the shard, then what a line holds. The last of each shard is "end" or "failed". The lines of what was done early wait on the disk (TMPDIR).
 
     Raises RefusedError for a worker that is another unpitch; WriteError; whatever the engine raises.
     """
     units = _units(shards)
     with tempfile.TemporaryDirectory(prefix="unpitch-") as name:
         folder, done, turn, first = Path(name), set[int](), 0, 0
-        asked = [json.dumps({"version": __version__, "task": task, "shards": unit}) for unit in units]
+        head = {"version": __version__, "task": look, "log": log().for_tasks()}
+        asked = [json.dumps(head | {"shards": unit}) for unit in units]
         with closing(run(asked, folder, told)) as finished:
             for unit in finished:
                 done.add(unit)
@@ -156,7 +162,7 @@ def _in_a_process(
     unit: str, path: Path, running: set[subprocess.Popen[bytes]], ended: threading.Event, told: Told
 ) -> None:
     """Write the lines of a unit to `path`. When the process dies they are begun anew, up to `ATTEMPTS` times."""
-    for _ in range(ATTEMPTS):
+    for attempt in range(1, ATTEMPTS + 1):
         if ended.is_set():
             return
         with _spooling(), path.open("wb") as file, _start() as process:
@@ -175,6 +181,7 @@ def _in_a_process(
                 running.discard(process)
         if not code:
             return
+        log().event("task_died", account=json.loads(unit)["shards"][0]["account"], attempt=attempt)
 
 
 def _start() -> subprocess.Popen[bytes]:
@@ -184,7 +191,7 @@ def _start() -> subprocess.Popen[bytes]:
         [sys.executable, "-P", "-m", "filters.shards"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=None if log().as_json else subprocess.DEVNULL,
         env=environment,
         start_new_session=True,  # Ctrl-C is for the process that asks; it ends this one
     )
@@ -220,6 +227,7 @@ def _spooling() -> Iterator[None]:
 
 def main() -> None:
     """One unit: its shards come on stdin, its lines go to stdout."""
+    divert()
     with suppress(BrokenPipeError):
         try:
             for one in lines_of(sys.stdin.read()):

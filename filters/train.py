@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from email import message_from_bytes
 from email.encoders import encode_base64
@@ -297,10 +297,10 @@ class Judged:
         return max(self.chances, key=lambda name: (self.chances[name], name))
 
 
-def cross_validate(examples: Sequence[Example], recipe: Recipe) -> list[Judged]:
-    """Leave one author out: each example (its first variant) judged by a model trained on the other authors."""
+def cross_validate(examples: Sequence[Example], recipe: Recipe, authors: Collection[str] = ()) -> list[Judged]:
+    """Leave one author out: each example (its first variant) of these authors, or of all, judged by a model trained on the others."""
     judged = []
-    for author in sorted({example.author for example in examples}):
+    for author in sorted(authors or {example.author for example in examples}):
         model, _ = fit([example for example in examples if example.author != author], recipe, {})
         judged += [
             Judged(example, model.probabilities(model.values(example.variants[0])))

@@ -493,7 +493,7 @@ def check_never_raises(raw: bytes, truncated: bool) -> None:
     assert not any(char < " " for _, value in message.headers for char in value)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(mutated(), st.booleans())
 def test_mutated_mail_never_raises(raw: bytes, truncated: bool) -> None:
     check_never_raises(raw, truncated)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from filters.cli import (
     auditing,
     cleaning,
     configuration,
+    exporting,
     granting,
     initial,
     learning,
@@ -32,6 +34,7 @@ from filters.cli import (
 )
 from filters.cli.ending import ENDING, SIGTERM_CODE
 from filters.errors import FiltersError, WriteError
+from filters.log import log
 from filters.safe_text import safe_text
 
 #: What a command that was broken off leaves behind. No word of `undo --last`: where this run moved nothing, that would take back the
@@ -60,6 +63,7 @@ cleaning.add_to(app)
 watching.add_to(app)
 scheduling.add_to(app)
 serving.add_to(app)
+exporting.add_to(app)
 undoing.add_to(app)
 tell.add_to(app)
 learning.add_to(app)
@@ -143,11 +147,16 @@ def _guard_streams() -> None:
 
 def _end(message: str, code: int) -> NoReturn:
     """End with one line on stderr, and let go of what could not be written."""
-    for stream, text in ((sys.stdout, ""), (sys.stderr, f"unpitch: {safe_text(message)}\n" if message else "")):
+    mine = log()
+    line = f"unpitch: {safe_text(message)}\n" if message and not mine.as_json else ""
+    for stream, text in ((sys.stdout, ""), (sys.stderr, line)):
         try:
             stream.write(text)
             stream.flush()
         except (OSError, WriteError, SystemExit):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             code = code or WriteError.exit_code
+    if message:
+        mine.event("error", why=message, exit_code=code)
+    mine.event("ended", exit_code=code, seconds=round(time.monotonic() - mine.began, 3))
     sys.exit(code)

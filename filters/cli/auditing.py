@@ -20,6 +20,8 @@ from filters.cli.options import (
     CaFile,
     Jobs,
     Keyring,
+    LogAddresses,
+    LogFormat,
     Move,
     Never,
     OAuthTokens,
@@ -33,6 +35,7 @@ from filters.cli.options import (
     Trust,
     Unverified,
     access,
+    begin,
     check_day,
     console,
     journal_path,
@@ -42,6 +45,7 @@ from filters.cli.writing import check_free, write_private
 from filters.config import account_of
 from filters.errors import UsageError
 from filters.journal import look_into
+from filters.log import log
 from filters.report import LINES, Audit, Figures, audit_json, audit_text, without_names
 from filters.safe_text import safe_text
 from filters.sources.location import are_files
@@ -82,8 +86,11 @@ def audit(
     ca_file: CaFile = None,
     jobs: Jobs = 0,
     scheduler: Scheduler = "",
+    log_format: LogFormat = "text",
+    log_addresses: LogAddresses = False,
 ) -> None:
     """Look only: what LinkedIn sends, which of it is promotional and why, and how to opt out. Changes nothing."""
+    begin("audit", log_format, log_addresses)
     if output not in ("text", "json", *LINES):
         raise UsageError(f"--format is text, json, {', '.join(LINES)}; not {safe_text(output)}.")
     way_in = access(
@@ -108,7 +115,9 @@ def audit(
     if _is_archive(locations, scheduler):
         engine = shards.engine(jobs, scheduler)
         streamed = lines if not (html or anonymous) else None
-        code = _look_through(found, [_shard(one, way_in) for one in locations], engine, streamed)
+        code = _look_through(
+            found, [_shard(number, one, way_in) for number, one in enumerate(locations, 1)], engine, streamed
+        )
         lines = None if streamed else lines
     else:
         audit_sources(found, locations, way_in)
@@ -159,9 +168,9 @@ def _known(locations: Sequence[str]) -> bool:
         )
 
 
-def _shard(location: str, way_in: Access) -> archive.Shard:
-    terms = way_in.terms(location, None)
-    return archive.Shard(os.path.abspath(location), terms.setup, terms.policy)
+def _shard(number: int, location: str, way_in: Access) -> archive.Shard:
+    terms, account = way_in.terms(location, None), way_in.account(location)
+    return archive.Shard(os.path.abspath(location), terms.setup, terms.policy, account.name if account else number)
 
 
 def _look_through(
@@ -183,6 +192,6 @@ def _look_through(
         if not found.tally.messages:
             raise
         found.stopped = True
-    for why, _ in seen.failed:
+    for why, _ in seen.failed if not log().as_json else ():  # else it was told already
         warn(why)
     return seen.failed[0][1] if seen.failed else 0

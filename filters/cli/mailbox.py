@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from operator import sub
 from pathlib import Path
 
 from rich.progress import Progress
@@ -15,6 +16,7 @@ from filters.cli.options import Access, journal_path, progress
 from filters.corrections import Noticed
 from filters.errors import FiltersError
 from filters.journal import TAKEN_BACK, Candidate, look_into
+from filters.log import log
 from filters.report import Audit
 from filters.shards import Told
 from filters.sources import Source, place_name
@@ -28,10 +30,17 @@ TELL_SECONDS = 0.1
 def audit_sources(found: Audit, locations: list[str], way_in: Access) -> Audit:
     """What the sources hold. Opens them without leave to change anything. Ctrl-C ends the looking, and leaves what was seen."""
     try:
-        for location in locations:
+        for number, location in enumerate(locations, 1):
+            account, start = way_in.account(location), time.monotonic()
+            log().account = account.name if account else number
+            before = found.tally.messages, len(found.findings), len(found.tally.unreadable)
             with closing(way_in.open(location, changes=False)) as source:
                 terms = way_in.terms(location, source)
                 gather_by_journal(source, terms.setup, terms.policy, found)
+            after = found.tally.messages, len(found.findings), len(found.tally.unreadable)
+            counts = dict(zip(("messages", "found", "unreadable"), map(sub, after, before), strict=True))
+            log().event("account", **counts, seconds=round(time.monotonic() - start, 3), exit_code=0)
+        log().account = None
     except KeyboardInterrupt:
         if not found.tally.messages:
             raise
