@@ -133,8 +133,11 @@ def pack(content: Mapping[str, Any]) -> str:
 
 
 def unpacked(content: str) -> dict[str, Any]:
-    """What `pack` packed."""
-    return dict(json.loads(zlib.decompress(b64decode(content))))
+    """What `pack` packed. Raises ValueError for anything else."""
+    try:
+        return dict(json.loads(zlib.decompress(b64decode(content))))
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
 
 
 class Shelf:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from sys import intern
 
 from filters.features import Features
 from filters.labelled import unpacked
@@ -122,7 +123,13 @@ def _with_features(mails: Sequence[Mail]) -> Iterator[Mail]:
                 print(f"{mail.path}: {result.reason}", file=sys.stderr)
                 yield mail
             else:
-                yield replace(mail, features=Features.from_json(unpacked(result["content"])))
+                yield replace(mail, features=_features(result["content"]))
+
+
+def _features(content: str) -> Features:
+    """Names that many mails share are kept once: here all mails are in memory."""
+    plain = unpacked(content)
+    return Features.from_json(plain | {kind: [*map(intern, plain[kind])] for kind in ("words", "tokens")})
 
 
 def _trained(mails: Sequence[Mail], recipe: Recipe = GENERAL) -> Model:
