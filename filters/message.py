@@ -45,7 +45,7 @@ LINK_LENGTH_CAP = 8_192
 
 #: Headers that RFC 5322 (3.6), MIME and RFC 8058 allow once.
 # fmt: off
-_ONCE = frozenset([
+ONCE = frozenset([
     "date", "from", "sender", "reply-to", "to", "cc", "bcc", "message-id", "in-reply-to", "references", "subject",
     "mime-version", "content-type", "content-transfer-encoding", "content-disposition", "list-unsubscribe", "list-unsubscribe-post",
 ])
@@ -188,7 +188,7 @@ def header_value(raw: bytes) -> str:
 def _duplicates(headers: list[tuple[str, str]]) -> list[str]:
     """Headers that must be single and are not. What a signature covers must be single as well: a second one, put on top, is
     not covered, and the signature still verifies (T15)."""
-    once = set(_ONCE)
+    once = set(ONCE)
     for name, value in headers:
         if name == "dkim-signature" and (signed := _SIGNED.search(value)):
             once.update(field.strip().lower() for field in signed[1].split(":"))

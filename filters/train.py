@@ -23,7 +23,7 @@ from filters.errors import InputError
 from filters.features import Features, is_word, read, templates_of, view_of
 from filters.labelled import is_barred
 from filters.message import Message, parse
-from filters.model import SCHEMA, WORDS_SCALE, Model
+from filters.model import GENERAL_SCHEMA, SCHEMA, WORDS_SCALE, Model
 from filters.safe_text import safe_text
 from filters.senders import Sender
 from filters.spool import Floats, Ints, Part, Spool
@@ -322,7 +322,7 @@ def digest(root: Path) -> str:
 def as_json(model: Model) -> str:
     """The model file: sorted, one feature a line, so that two versions can be compared by eye."""
     head = {
-        "schema": SCHEMA,
+        "schema": GENERAL_SCHEMA if model.general else SCHEMA,
         "about": model.about,
         "threshold": model.threshold,
         "unsure": model.unsure,

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filters.features import Features
+from filters.labelled import unpacked
 from filters.measures import Scored, calibration, confusion, log_odds, measure, wilson
 from filters.model import Model
 from filters.train import GENERAL, Example, Recipe, as_json, fit
@@ -121,7 +122,7 @@ def _with_features(mails: Sequence[Mail]) -> Iterator[Mail]:
                 print(f"{mail.path}: {result.reason}", file=sys.stderr)
                 yield mail
             else:
-                yield replace(mail, features=Features.from_json(result))
+                yield replace(mail, features=Features.from_json(unpacked(result["content"])))
 
 
 def _trained(mails: Sequence[Mail], recipe: Recipe = GENERAL) -> Model:

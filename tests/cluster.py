@@ -15,7 +15,7 @@ _SECONDS = 60
 
 @contextmanager
 def local_cluster(room: Path, workers: int) -> Iterator[str]:
-    """The address of a scheduler; its workers, with one thread each, keep what they keep below `room`."""
+    """The address of a scheduler; its workers, with one thread each, keep what they keep below `room`, and in dask.log what they say."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -34,7 +34,8 @@ def local_cluster(room: Path, workers: int) -> Iterator[str]:
 
 def _start(room: Path, name: str, *words: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", f"distributed.cli.{name}", *words, "--no-dashboard"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=room)
+    with (room / "dask.log").open("ab") as said:
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, cwd=room)
 
 
 def _await(port: int) -> None:

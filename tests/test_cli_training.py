@@ -139,6 +139,14 @@ def test_curves_are_drawn(mail: tuple[str, str], tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes().startswith(start)
 
 
+def test_a_fold_that_is_no_number_is_named(mail: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / "folds.csv").write_text("path,fold\nx,1\ny,one\n")
+    words = ("train", "--label", mail[0], "--label", mail[1], "--folds", str(tmp_path / "folds.csv"))
+    done = unpitch(tmp_path, *words)
+    assert (done.returncode, done.stdout) == (65, "")
+    assert "folds.csv: a fold is a number, not 'one'." in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

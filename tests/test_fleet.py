@@ -9,9 +9,11 @@ import signal
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import dovecot
+import log_rules
 import mails
 import pytest
 from cluster import local_cluster
@@ -176,10 +178,15 @@ def test_one_host_has_no_more_at_a_time_than_allowed() -> None:
     assert (found := pending.take()) and found[1].host == "one"
 
 
-def test_a_worker_of_another_version_is_refused(fleet_file: Path, state: Path) -> None:
+def test_a_worker_of_another_version_is_refused(fleet_file: Path, state: Path, tmp_path: Path) -> None:
     job = json.loads(tasks(fleet_file)[0].job) | {"version": "0.0.1"}
-    with pytest.raises(RefusedError, match=rf"A worker runs unpitch {__version__}, and this is 0\.0\.1"):
+    refusal = rf"A worker runs unpitch {__version__}, and this is 0\.0\.1"
+    with pytest.raises(RefusedError, match=refusal):
         fleet.answer(json.dumps(job))
+    todo = [replace(one, job=json.dumps(job)) for one in tasks(fleet_file)]
+    with pytest.raises(RefusedError, match=refusal):  # by a process of its own, which ends
+        fleet.clean_all(todo, fleet.here(1), True, lambda _: None)
+    assert moved(tmp_path) == [0] * 6 and not running("filters.cli.fleet")
 
 
 def engine(answers: list[fleet.Answer]) -> fleet.Engine:
@@ -217,9 +224,16 @@ def test_a_cluster_cleans_them_where_their_journals_lie(
     scheduler: str, fleet_file: Path, state: Path, tmp_path: Path
 ) -> None:
     words = ["clean", "--accounts", str(fleet_file), "--yes", "--scheduler", scheduler]
-    done = unpitch(*words, state=state)
+    done = unpitch(*words, "--log-format", "json", state=state)
     assert done.returncode == 0, done.stderr
     assert moved(tmp_path) == [1] * COUNT
+    said = log_rules.lines(done.stderr)
+    of_tasks = [
+        json.loads(line) for line in (tmp_path / "dask" / "dask.log").read_text().splitlines() if line[:1] == "{"
+    ]
+    assert [one["event"] for one in said].count("account") == COUNT
+    assert [one["event"] for one in of_tasks].count("task_done") == COUNT
+    assert {one["run"] for one in of_tasks} == {said[0]["run"]}
     homes = json.loads((state / "accounts.json").read_text())
     assert homes == {f"a{number}": "127.0.0.1" for number in range(COUNT)}
     (state / "accounts.json").write_text(json.dumps(homes | {"a2": "10.9.8.7"}))
