@@ -2,7 +2,7 @@
 
 A template process has read what `python -m filters` reads before it looks at its words, and forks for each run. The run has its own
 process id, working folder, environment, three pipes and exit code, as if it had been started anew. What is about starting (a locale,
-`PYTHON...`), about hash seeds, or about signals to a group starts `python -m filters` itself.
+`PYTHON...`, seeds of hashing), signals, closed streams, or what others see of a process starts `python -m filters` itself.
 """
 
 from __future__ import annotations
