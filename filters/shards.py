@@ -30,7 +30,7 @@ from filters.log import divert, log, task
 #: How often a shard is tried whose process died.
 ATTEMPTS = 3
 #: Messages after which a task says how far it is.
-SAY_AFTER = 1_000
+SAY_AFTER = 100
 #: Bytes of single files that one process takes in hand together: starting it costs as much as reading those.
 _TOGETHER = 16_777_216
 #: How lines begin that say how far it is, or that a shard is done with; what is found is between.

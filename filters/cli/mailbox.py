@@ -122,7 +122,7 @@ def telling_files(total: int) -> Iterator[Told]:
     messages = done = 0
     last = 0.0
     with progress() as line:
-        task = line.add_task("", total=total, rate="")
+        task = line.add_task(f"0 of {total:,} files", total=total, rate="")
 
         def told(more_messages: int, more_shards: int) -> None:
             nonlocal messages, done, last
