@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -106,6 +107,28 @@ def account(location: str, look: Callable[[], Description], trusted: Sequence[Au
         *_results(found, trusted),
         *_clock(found, now),
     ]
+
+
+def token_program(name: str) -> Line:
+    """Of an account whose access tokens a program prints."""
+    return Line("OAuth2", "ok", f"{name} prints the access token; how long it is good knows only that program")
+
+
+def no_leave(error: FiltersError) -> Line:
+    """Of an account whose refresh token is not where it should be."""
+    return Line("OAuth2", "failure", *_halves(str(error)))
+
+
+def leave(kept: str, asked: bool, seconds: float | None) -> Line:
+    """Whether the leave that is `kept`, in words, still gives access tokens: one of so many `seconds`, or None, if it was `asked` for."""
+    if seconds is not None:
+        good = (
+            f"for {seconds / 60:.0f} minutes" if math.isfinite(seconds) else "for a time that the provider does not say"
+        )
+        return Line("OAuth2", "ok", f"{kept}; it gave an access token just now, good {good}")
+    if asked:
+        return Line("OAuth2", "failure", f"{kept}, and gave no access token", "The line about the login says why.")
+    return Line("OAuth2", "ok", f"{kept}; not tried, because the server was not reached")
 
 
 def _halves(error: str) -> tuple[str, str]:

@@ -21,8 +21,8 @@ EXIT_CODES: dict[int, str] = {
     76: "the server answered something that cannot be understood, or broke off",
     77: "login refused, or the certificate is not trusted",
     78: "a limit stopped moves, or a new model is kept but not in use; the output says why, and how to lift it",
-    130: "stopped by Ctrl-C; what was moved so far is in the journal",
-    143: "stopped by SIGTERM; what was moved so far is in the journal",
+    130: "stopped by Ctrl-C; what was moved so far is in the journal, an unfinished model is not kept",
+    143: "stopped by SIGTERM; what was moved so far is in the journal, an unfinished model is not kept",
 }
 #: Those that a person has to do something about, so that to begin again would not help.
 LASTING = (2, 65, 66, 69, 73, 77)

@@ -152,7 +152,8 @@ def _less(features: Features, clues: Sequence[str]) -> Features:
 def worker(setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
     """For a worker process: as `judge.worker`, with the explanation."""
     judge_bytes = judging.worker(setup)
-    sender, model = senders.load(), models.load(Path(setup["model"]))
+    sender = senders.load()
+    model = models.load_for(Path(setup["model"]), sender.categories)
     trusted = [Authserv(name, placement) for name, placement in setup["trusted"]]
 
     def explain_bytes(raw: bytes) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from sys import intern
 from typing import Any
 
 from filters.message import Message
@@ -51,12 +50,8 @@ class Features:
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Features:
-        """What `as_json` wrote. Names that many mails share are kept once."""
-        return cls(
-            {intern(name): quote for name, quote in plain["named"].items()},
-            frozenset(map(intern, plain["words"])),
-            frozenset(map(intern, plain["tokens"])),
-        )
+        """What `as_json` wrote."""
+        return cls(plain["named"], frozenset(plain["words"]), frozenset(plain["tokens"]))
 
     def as_json(self) -> dict[str, Any]:
         """The fields as JSON has them."""

@@ -38,6 +38,11 @@ def read_text(out: Console, read: Read, counts: dict[str, int]) -> None:
         say(out, f"{len(read.unreadable):,} could not be read:", "yellow")
         for one in read.unreadable[:LINES]:
             say(out, f"  {one.place.folder} {one.place.key}: {one.reason}")
+    if read.failed:
+        files = "file" if len(read.failed) == 1 else "files"
+        say(out, f"{len(read.failed):,} {files} could not be read to the end:", "yellow")
+        for why, _ in read.failed[:LINES]:
+            say(out, f"  {why}")
 
 
 def measures_text(out: Console, title: str, measures: Measures, before: Measures | None = None) -> None:

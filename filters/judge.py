@@ -144,7 +144,7 @@ def worker(setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
     which receivers it names.
     """
     sender = senders.load()
-    model = models.load(Path(setup["model"]))
+    model = models.load_for(Path(setup["model"]), sender.categories)
     trusted = [Authserv(name, placement) for name, placement in setup["trusted"]]
     never = setup.get("never", ())
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import tempfile
+import zlib
+from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -100,13 +101,51 @@ class Labelled:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """One message as it was read, all but its names packed (`pack`): so it travels and waits, and mostly nobody looks into it."""
+
+    place: str
+    identity: str
+    names: tuple[str, ...]
+    label: str
+    content: str = field(repr=False)
+
+    def as_json(self) -> list[Any]:
+        """The fields as JSON has them."""
+        return [self.place, self.identity, self.names, self.label, self.content]
+
+    @classmethod
+    def from_json(cls, row: Sequence[Any]) -> Sealed:
+        """What `as_json` wrote."""
+        place, identity, names, label, content = row
+        return cls(place, identity, tuple(names), label, content)
+
+    def opened(self) -> Labelled:
+        """The same to be looked into."""
+        row = {"place": self.place, "identity": self.identity, "names": self.names, "label": self.label}
+        return Labelled.from_json(row | unpacked(self.content))
+
+
+def pack(content: Mapping[str, Any]) -> str:
+    """A JSON object as a word: zlib, base64."""
+    return b64encode(zlib.compress(json.dumps(content).encode(), 1)).decode()
+
+
+def unpacked(content: str) -> dict[str, Any]:
+    """What `pack` packed. Raises ValueError for anything else."""
+    try:
+        return dict(json.loads(zlib.decompress(b64decode(content))))
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+
+
 class Shelf:
     """Labelled mail on disk, to be gone through more than once: in a temporary file without a name, for its owner only. Of any number
     of mails, one is in memory."""
 
     def __init__(self) -> None:
         self._file = cast(IO[bytes], tempfile.TemporaryFile())  # noqa: SIM115 (closed with the shelf)
-        self._writer = gzip.GzipFile(fileobj=self._file, mode="wb", compresslevel=1)
         self.counts: Counter[str] = Counter()
         """Mails by label."""
 
@@ -118,25 +157,25 @@ class Shelf:
     ) -> None:
         self._file.close()
 
-    def add(self, one: Labelled) -> None:
+    def add(self, one: Sealed) -> None:
         """Put one at the end; not after the first has been taken."""
-        self._writer.write(json.dumps(one.as_json()).encode() + b"\n")
+        self._file.write(json.dumps(one.as_json()).encode() + b"\n")
         self.counts[one.label] += 1
 
     def __iter__(self) -> Iterator[Labelled]:
-        self._writer.close()
         self._file.seek(0)
-        with gzip.GzipFile(fileobj=self._file) as file:
-            yield from (Labelled.from_json(json.loads(line)) for line in file)
+        return (Sealed.from_json(json.loads(line)).opened() for line in self._file)
 
 
 @dataclass(slots=True)
 class Read:
-    """What was seen besides the mail that counts: all messages, those passed over by reason (`PASSED`), and unreadable ones."""
+    """What was seen besides the mail that counts: all messages, those passed over by reason (`PASSED`), and unreadable ones; `failed`
+    says of each file that could not be read to its end why, and an exit code."""
 
     messages: int = 0
     passed: Counter[str] = field(default_factory=Counter)
     unreadable: list[Unreadable] = field(default_factory=list)
+    failed: list[tuple[str, int]] = field(default_factory=list)
 
 
 def parse_label(text: str) -> Label:
@@ -173,42 +212,74 @@ def read_labelled(
     ours: bool,
     general: bool,
     read: Read,
-) -> Iterator[Labelled]:
+) -> Iterator[Sealed]:
     """The mail of each label in turn. With `ours` only what is the sender's, and not forged; else all of it. With `general` its
     features include the tokens of any mail. What is passed over is counted in `read`.
 
     Raises InputError for a message under two labels, when it is met the second time; and whatever sources raise.
     """
-    known: dict[str, tuple[str, str]] = {}
     with Workers("filters.labelled:worker", {"ours": ours, "general": general}) as workers:
-        for label in labels:
-            with closing(open_source(label.location)) as source:
-                for mail, result in workers.map(_mails(source, label, sender if ours else None, read)):
-                    if isinstance(result, Failure):
-                        read.unreadable.append(Unreadable(mail.place, result.reason))
-                    elif found := counted(result, mail, label, read):
-                        if found.identity in known:
-                            _agree(*known[found.identity], found)
-                            read.passed["repeated"] += 1
-                        else:
-                            known[found.identity] = found.place, found.label
-                            yield found
+        yield from once_each(_of_sources(labels, open_source, sender if ours else None, workers, read), read)
 
 
-def _agree(place: str, label: str, found: Labelled) -> None:
+def _of_sources(
+    labels: Sequence[Label],
+    open_source: Callable[[str], Source],
+    sender: Sender | None,
+    workers: Workers,
+    read: Read,
+) -> Iterator[Sealed]:
+    for label in labels:
+        with closing(open_source(label.location)) as source:
+            for one in read_source(source, label.gmail, sender, workers, read):
+                if found := called(one, label, read):
+                    yield found
+
+
+def read_source(source: Source, gmail: str, sender: Sender | None, workers: Workers, read: Read) -> Iterator[Sealed]:
+    """What counts of a source, without a label yet; all of it, or what is the sender's. The tasks of `workers` are our `worker`."""
+    for mail, result in workers.map(_mails(source, gmail, sender, read)):
+        if isinstance(result, Failure):
+            read.unreadable.append(Unreadable(mail.place, result.reason))
+        elif found := counted(result, mail, read):
+            yield found
+
+
+def called(one: Sealed, label: Label, read: Read) -> Sealed | None:
+    """The message with the name that its label, or a list, gives it; None when the list does not name it."""
+    by = label.by
+    name = label.name if by is None else next((by[name] for name in one.names if name in by), "")
+    if not name:
+        read.passed["unlabelled"] += 1
+    return replace(one, label=name) if name else None
+
+
+def once_each(found: Iterable[Sealed], read: Read) -> Iterator[Sealed]:
+    """Each message once, whoever reads it where. Raises InputError for one under two labels, when it is met the second time."""
+    known: dict[str, tuple[str, str]] = {}
+    for one in found:
+        if one.identity in known:
+            _agree(*known[one.identity], one)
+            read.passed["repeated"] += 1
+        else:
+            known[one.identity] = one.place, one.label
+            yield one
+
+
+def _agree(place: str, label: str, found: Sealed) -> None:
     if label != found.label:
         raise InputError(
             f"One message has two labels: {place} is {label}, {found.place} is {found.label}. Take it out of one of them."
         )
 
 
-def _mails(source: Source, label: Label, sender: Sender | None, read: Read) -> Iterator[tuple[Mail, bytes]]:
+def _mails(source: Source, gmail: str, sender: Sender | None, read: Read) -> Iterator[tuple[Mail, bytes]]:
     def wanted(block: bytes) -> bool:
-        if label.gmail and label.gmail.casefold() not in gmail_labels(block):
+        if gmail and gmail.casefold() not in gmail_labels(block):
             return False
         return sender is None or claims_to_be(block, sender)
 
-    fields = (*(sender.header_fields if sender else ("FROM",)), *((_GMAIL_HEADER.upper(),) if label.gmail else ()))
+    fields = (*(sender.header_fields if sender else ("FROM",)), *((_GMAIL_HEADER.upper(),) if gmail else ()))
     for seen in source.scan(Wanted(fields, wanted)):
         read.messages += seen.count if isinstance(seen, Passed) else 1
         if isinstance(seen, Passed):
@@ -227,55 +298,52 @@ def gmail_labels(block: bytes) -> frozenset[str]:
     return frozenset(word.strip().casefold() for row in rows for word in row if word.strip())
 
 
-def counted(result: dict[str, Any], mail: Mail, label: Label, read: Read) -> Labelled | None:
+def counted(result: dict[str, Any], mail: Mail, read: Read) -> Sealed | None:
     """The message as a worker read it, unless it does not count."""
+    if result["passed"]:
+        read.passed[result["passed"]] += 1
+        return None
     identity = mail.identity or f"sha256:{sha256(mail.raw).hexdigest()}"
     place = "/".join(part for part in (mail.place.account, mail.place.folder, mail.place.key) if part)
-    names = (mail.place.key, place, identity, result.get("message_id", ""))
-    name = label.name if label.by is None else next((label.by[one] for one in names if one in label.by), "")
-    if state := result["passed"] or ("" if name else "unlabelled"):
-        read.passed[state] += 1
-        return None
-    return Labelled(
-        place=place,
-        identity=identity,
-        names=names,
-        label=name,
-        features=Features.from_json(result),
-        kin=Kinship(frozenset(result["signs"]), tuple(result["hashes"])),
-        author=result["author"],
-        barred=result["barred"],
-    )
+    return Sealed(place, identity, (mail.place.key, place, identity, result["message_id"]), "", result["content"])
 
 
 def read_list(path: Path, column: str) -> dict[str, str]:
     """What a list says of messages: CSV with a head, or JSON lines. Each row has `column`, and names a message by one or more of
     path, key, place, identity, message_id.
 
-    Raises NotFoundError, or InputError for what is no such list.
+    Raises NotFoundError, or InputError for what is no such list, with the line.
     """
+    found: dict[str, str] = {}
+    entries = 0
     try:
-        if path.stat().st_size > _LIST_CAP:
-            raise ValueError("too large")
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            raw = file.read(_LIST_CAP + 1)  # it may be a pipe, whose size nobody knows
+        if len(raw) > _LIST_CAP:
+            raise InputError(f"{path} is larger than {_LIST_CAP >> 20} MB, which no list is.")
+        text = raw.decode("utf-8")
         rows = map(json.loads, text.splitlines()) if text.startswith("{") else csv.DictReader(io.StringIO(text))
-        found = {
-            str(row[name]).removeprefix("<").removesuffix(">"): str(row[column]).strip()
-            for row in rows
-            for name in _NAMES
-            if row.get(name)
-        }
+        for row in rows:
+            if row[column] is None:  # a line that is cut off
+                raise ValueError
+            said = str(row[column]).strip()
+            found |= {str(row[name]).removeprefix("<").removesuffix(">"): said for name in _NAMES if row.get(name)}
+            entries += 1
     except OSError as error:
         raise NotFoundError(f"{path} cannot be read: {(error.strerror or 'unknown error').lower()}.") from error
     except (ValueError, KeyError, TypeError, AttributeError, csv.Error, RecursionError) as error:
-        raise InputError(f"{path} is no list with a column {column}, as CSV with a head or JSON lines.") from error
+        where = f": entry {entries + 1} is none, or is cut off" if entries else ""
+        raise InputError(
+            f"{path} is no list with a column {column}, as CSV with a head or JSON lines{where}."
+        ) from error
     if not found:
         raise InputError(f"{path} names no message: it wants one of the columns {', '.join(_NAMES)}, and {column}.")
     return found
 
 
 def worker(setup: Mapping[str, Any]) -> Callable[[bytes], dict[str, Any]]:
-    """For a worker process: the answer has "passed", a key of `PASSED` for a message that does not count, else "" and its features."""
+    """For a worker process: the answer has "passed", a key of `PASSED` for a message that does not count, else "", its Message-ID and
+    its packed "content": features, kinship, author."""
     sender = senders.load()
 
     def read_bytes(raw: bytes) -> dict[str, Any]:
@@ -284,15 +352,14 @@ def worker(setup: Mapping[str, Any]) -> Callable[[bytes], dict[str, Any]]:
             return {"passed": why}
         features = features_of(message, sender, general=setup["general"])
         kin = kinship(message, [word for word in features.words if " " not in word])
-        return {
-            "passed": "",
-            "message_id": message.message_id,
+        content = {
             **features.as_json(),
             "signs": sorted(kin.signs),
             "hashes": kin.hashes,
             "author": f"{message.from_name.casefold()} <{message.from_address}>",
             "barred": setup["ours"] and is_barred(message, sender),
         }
+        return {"passed": "", "message_id": message.message_id, "content": pack(content)}
 
     return read_bytes
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from filters import judge, labelled
 from filters import model as models
-from filters.labelled import Label, Labelled, Read
+from filters.labelled import Labelled, Read
 from filters.lessons import PROMOTIONAL, Correction
 from filters.sources import Mail, Place, Source, Unreadable
 from filters.sweep import Setup
@@ -57,7 +57,7 @@ def _examined(correction: Correction, mail: Mail, result: dict[str, Any] | Failu
     if not result["claims"]:
         return Examined(correction, why_not=f"it is not {title}'s")
     why_not = refusal(result["verdict"])
-    lesson = None if why_not else labelled.counted(result["read"], mail, Label(correction.label, ""), Read())
+    lesson = None if why_not else _lesson(result["read"], mail, correction.label)
     if lesson and lesson.barred and lesson.label == PROMOTIONAL:
         lesson, why_not = (
             None,
@@ -65,6 +65,11 @@ def _examined(correction: Correction, mail: Mail, result: dict[str, Any] | Failu
         )
     final = result["verdict"]["authenticity"]["state"] != "unverified"
     return Examined(correction, lesson, why_not, result["from"], result["subject"], final)
+
+
+def _lesson(result: dict[str, Any], mail: Mail, label: str) -> Labelled | None:
+    found = labelled.counted(result, mail, Read())
+    return replace(found, label=label).opened() if found else None
 
 
 def _unread(correction: Correction, reason: str) -> Examined:

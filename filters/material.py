@@ -9,7 +9,7 @@ from itertools import chain
 
 from filters.errors import InputError
 from filters.features import Features
-from filters.grouping import folds, groups
+from filters.grouping import Kinship, folds, groups
 from filters.labelled import KEEP, PROMOTIONAL, Labelled
 from filters.model import Model
 from filters.senders import Sender
@@ -75,25 +75,32 @@ def rows_of(
     own: Iterable[Labelled], plan: Plan, category: Callable[[Labelled], str], positive: Collection[str]
 ) -> list[Row]:
     """The person's own mail, in folds. Raises InputError where it cannot be parted, unless there is but little of it."""
-    members = groups(one.kin for one in own)
-    rows = [
-        Row(
-            id=one.place,
-            identity=one.identity,
-            label=one.label,
-            positive=(found := category(one)) in positive,
-            category=found,
-            barred=one.barred,
-            fold=_given(one, plan.given) if plan.given is not None else 0,
-        )
-        for one in own
-    ]
+    rows: list[Row] = []
+
+    def kin() -> Iterator[Kinship]:
+        for one in own:  # once for both: it may lie on disk
+            rows.append(_row(one, plan, category(one), positive))
+            yield one.kin
+
+    members = groups(kin())
     labels = [row.label for row in rows]
     if plan.given is not None:
         chosen = _numbered([row.fold for row in rows])
     else:
         chosen = folds(labels, members, FOLDS if are_few(labels) else _fold_count(labels, members))
     return [replace(row, fold=fold) for row, fold in zip(rows, chosen, strict=True)]
+
+
+def _row(one: Labelled, plan: Plan, category: str, positive: Collection[str]) -> Row:
+    return Row(
+        id=one.place,
+        identity=one.identity,
+        label=one.label,
+        positive=category in positive,
+        category=category,
+        barred=one.barred,
+        fold=_given(one, plan.given) if plan.given is not None else 0,
+    )
 
 
 def are_few(labels: Iterable[str]) -> bool:

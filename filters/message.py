@@ -48,7 +48,7 @@ _SHORT = 100
 
 #: Headers that RFC 5322 (3.6), MIME and RFC 8058 allow once.
 # fmt: off
-_ONCE = frozenset([
+ONCE = frozenset([
     "date", "from", "sender", "reply-to", "to", "cc", "bcc", "message-id", "in-reply-to", "references", "subject",
     "mime-version", "content-type", "content-transfer-encoding", "content-disposition", "list-unsubscribe", "list-unsubscribe-post",
 ])
@@ -70,6 +70,7 @@ _FIRST_YEAR, _LAST_YEAR = 1990, 2100
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)", re.DOTALL)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
 _CONTENT_FIELD = re.compile(rb"\ncontent-[a-z-]+[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*")
+_EMPTY_PARAMETERS = re.compile(r";[;\s]+")
 _CONTAINER = re.compile(rb"\ncontent-type[ \t]*:\s*(?:multipart|message)/")
 _SIGNED = re.compile(r"(?:^|;)\s*h\s*=([^;]*)")
 _ENCODED_WORD = re.compile(r"=\?([\w.:-]{1,40})(?:\*[\w-]*)?\?([bq])\?([^?]*)\?=", re.IGNORECASE)
@@ -192,7 +193,7 @@ def header_value(raw: bytes) -> str:
 def _duplicates(headers: list[tuple[str, str]]) -> list[str]:
     """Headers that must be single and are not. What a signature covers must be single as well: a second one, put on top, is
     not covered, and the signature still verifies (T15)."""
-    once = set(_ONCE)
+    once = set(ONCE)
     for name, value in headers:
         if name == "dkim-signature" and (signed := _SIGNED.search(value)):
             once.update(field.strip().lower() for field in signed[1].split(":"))
@@ -252,7 +253,7 @@ def _date(value: str) -> datetime | None:
 def _tree(headers: list[tuple[str, str]], body: bytes) -> Part:
     """The MIME tree, by mail-parser; by the library below it where mail-parser fails (it raises AttributeError for a cut nested
     multipart, TypeError for a broken one in a forwarded message)."""
-    fields = "".join(f"{name}: {value}\n" for name, value in headers if name.startswith(("content-", "mime-")))
+    fields = "".join(f"{name}: {_told(value)}\n" for name, value in headers if name.startswith(("content-", "mime-")))
     raw = fields.encode() + b"\n" + body
     lower = b"\n" + raw.lower()
     _check_structure(b"\n" + raw, lower)
@@ -269,6 +270,11 @@ def _tree(headers: list[tuple[str, str]], body: bytes) -> Part:
         except _ODD_PARAMETERS:
             raise InputError("a MIME structure that cannot be read: kept unread") from None
     return tree
+
+
+def _told(value: str) -> str:
+    """A MIME field without runs of empty parameters, where it is too long to be read with them: spam has 14 kB of `; ; ;`."""
+    return _EMPTY_PARAMETERS.sub("; ", value) if len(value) > FIELD_CAP else value
 
 
 def _hollow(raw: bytes, lower: bytes) -> tuple[bytes, list[bytes]]:

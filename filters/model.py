@@ -9,6 +9,7 @@ import stat
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from operator import mul
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,14 @@ from typing import Any
 from filters.errors import InputError
 from filters.features import Features, view_of
 
-SCHEMA = 1
-#: A model file of ours has 1 MB; anything much larger is not one.
+#: The version of a model file. That of general models rises when what they see in a mail changes: weights that were found for
+#: something else would judge at random. 2: three views of a mail.
+SCHEMA, GENERAL_SCHEMA = 1, 2
+#: A model file of ours has 2 MB and 45,000 features, with weights below 100; anything much larger is not one.
 _FILE_CAP = 16 * 1024 * 1024
+_FEATURES_CAP = 200_000
+_WEIGHT_CAP = 1e6
+_CARD_DEPTH = 6
 #: A calibration beyond these is none.
 _SLOPE_CAP = 100.0
 #: Length of a block of words or tokens against one named feature of length 1.
@@ -116,7 +122,18 @@ def load(path: Path) -> Model:
         raw = path.read_bytes()
         return _check(json.loads(raw, parse_constant=_no_constant), hashlib.sha256(raw).hexdigest())
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path} is no model file: {_why(error)}. Train or install it again.") from error
+        again = "To go on without it: unpitch models --use shipped"
+        raise InputError(f"{path} is no model file: {_why(error)}. Train or install it again. {again}") from error
+
+
+def load_for(path: Path, categories: Collection[str]) -> Model:
+    """The same for judging the mail of a sender with these categories. Raises InputError also when the model knows others."""
+    model = load(path)
+    if strange := set(model.categories) - set(categories):
+        raise InputError(
+            f"{path} tells apart other mail: it knows of {', '.join(sorted(strange))}. Use another: unpitch models --use shipped"
+        )
+    return model
 
 
 def _why(error: Exception) -> str:
@@ -137,22 +154,40 @@ def _no_constant(name: str) -> float:
 
 
 def _check(data: dict[str, Any], sha256: str) -> Model:
-    if data["schema"] != SCHEMA:
-        raise _FaultError(f"it is of another version (this one reads schema {SCHEMA})")
-    categories = tuple(str(name) for name in data["categories"])
-    bias = tuple(float(number) for number in data["bias"])
-    weights = {str(name): tuple(map(float, row)) for name, row in data["weights"].items()}
-    rows = [bias, *weights.values()]
-    if any(len(row) != len(categories) for row in rows) or not all(math.isfinite(sum(row)) for row in rows):
-        raise _FaultError("its weights are not as many as its categories, or not finite")
+    general = data.get("general", False) is True
+    if data["schema"] != (GENERAL_SCHEMA if general else SCHEMA):
+        raise _FaultError("it was trained by another version of unpitch, which looks at mail otherwise")
+    categories, bias, rows = tuple(data["categories"]), data["bias"], data["weights"]
+    if set(map(type, categories)) != {str} or len(set(categories)) != len(categories) or type(rows) is not dict:
+        raise _FaultError("its categories or its weights are none")
+    if len(rows) > _FEATURES_CAP:
+        raise _FaultError(f"it has more than {_FEATURES_CAP:,} features")
+    _check_numbers([bias, *rows.values()], len(categories))
+    weights = dict(zip(rows, map(tuple, rows.values()), strict=True))
     threshold, unsure = float(data["threshold"]), float(data["unsure"])
     if not 0 < unsure <= threshold <= 1:
         raise _FaultError("its threshold is none")
     slope, offset = (float(number) for number in data.get("calibration", (1.0, 0.0)))
     if not (0 < slope < _SLOPE_CAP and abs(offset) < _SLOPE_CAP):
         raise _FaultError("its calibration is none")
-    general = data.get("general", False) is True
-    return Model(categories, bias, weights, threshold, unsure, sha256, dict(data["about"]), slope, offset, general)
+    about = dict(data["about"])
+    if not _is_shallow(about, _CARD_DEPTH):
+        raise _FaultError("what it says of itself is nested too deep")
+    return Model(categories, tuple(bias), weights, threshold, unsure, sha256, about, slope, offset, general)
+
+
+def _is_shallow(value: object, levels: int) -> bool:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_is_shallow(one, levels - 1) for one in inside)
+
+
+def _check_numbers(rows: list[list[float]], width: int) -> None:
+    """All at once: there are many, and a model is loaded for every message that is judged at delivery."""
+    numbers = list(chain.from_iterable(rows))
+    if set(map(len, rows)) != {width} or not set(map(type, numbers)) <= {int, float}:
+        raise _FaultError("its weights are not as many as its categories, or no numbers")
+    if not (min(numbers) > -_WEIGHT_CAP and max(numbers) < _WEIGHT_CAP):
+        raise _FaultError("its weights are beyond reason")
 
 
 def shipped(name: str) -> Path:

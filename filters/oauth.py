@@ -8,9 +8,11 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import math
 import os
 import re
 import tempfile
+import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -173,8 +175,9 @@ def _shown_address(address: object) -> str:
 # --- using it
 
 
-def access_token(grant: Grant) -> tuple[str, Grant]:
-    """A fresh access token, and the grant as it is from now on: providers may give another refresh token each time.
+def access_token(grant: Grant) -> tuple[str, float, Grant]:
+    """A fresh access token, for how many seconds it is good (RFC 6749, 5.1; infinite where the provider does not say), and the grant as it
+    is from now on: providers may give another refresh token each time.
 
     Raises LoginError with the word "ended" where leave was taken back or has run out; TransientError.
     """
@@ -187,25 +190,40 @@ def access_token(grant: Grant) -> tuple[str, Grant]:
             session = _authlib(client)
             answer = session.refresh_token(_discovered(client)["token_endpoint"], refresh_token=grant.refresh_token)
         token, then = str(answer["access_token"]), answer.get("refresh_token")
-    return token, Grant(client, then) if isinstance(then, str) and then else grant
+        seconds = float(answer.get("expires_in") or math.inf)
+    return token, seconds, Grant(client, then) if isinstance(then, str) and then else grant
 
 
-def token_source(id: str, name: str, where: str, state: Path) -> Callable[[str], str]:
+@dataclass(slots=True)
+class TokenSource:
     """Gives an access token for the account `id`, each time a new one. `name` is what the person calls it, `where` its tokens are
     ("keyring", or the path of a file), `state` a folder for a lock, so that two runs never use one refresh token at once."""
 
-    def token(_: str) -> str:
-        with _alone(state):
-            grant = kept(id, where, name)
+    id: str
+    name: str
+    where: str
+    state: Path
+    ends: float | None = None
+    """When the last one that was given ends, by the clock on the wall, which goes on while the machine sleeps; None: none was given yet."""
+    asked: bool = False
+
+    def __call__(self, _: str) -> str:
+        """Raises LoginError, NotFoundError, TransientError, WriteError."""
+        self.asked = True
+        with _alone(self.state):
+            grant = kept(self.id, self.where, self.name)
             try:
-                found, then = access_token(grant)
+                found, seconds, then = access_token(grant)
             except EndedError as error:
-                raise LoginError(f"{error} Give it anew: unpitch login {name}") from None
+                raise LoginError(f"{error} Give it anew: unpitch login {self.name}") from None
             if then != grant:
-                keep(id, where, then)
+                keep(self.id, self.where, then)
+        self.ends = time.time() + seconds
         return found
 
-    return token
+    def left(self) -> float:
+        """For how many seconds the last one is good."""
+        return math.inf if self.ends is None else self.ends - time.time()
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def safe_text(text: str, width: int = 0) -> str:
 
 def escaped(text: str) -> str:
     """The first half of `safe_text`, without `redact`: enough for our own data, whose links hold no secrets."""
-    if text.isascii() and text.isprintable():
+    if text.isprintable() and (text.isascii() or unicodedata.is_normalized("NFC", text)):
         return text
     return "".join(_visible(char) for char in unicodedata.normalize("NFC", text))
 

@@ -1,13 +1,12 @@
 """Mail archives in many pieces: each shard is looked through by a process of its own, here or on a Dask cluster.
 
-The work unit is `look_through`, a pure function from a shard and how to judge to lines of JSON: findings, then what was seen
-besides. Lines of a shard wait in a file until it is their turn, so that findings come in the order of the shards, and memory
-does not grow with their number. A process that dies costs its shard another try, and nothing else.
+The work unit is a task, a pure function from a shard (a JSON object that says where it lies, and what is asked) to lines of JSON.
+They wait in a file until it is their turn, so that they come in the order of the shards, and memory does not grow with their
+number. A process that dies costs its shard another try, and nothing else.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import os
@@ -16,151 +15,90 @@ import sys
 import tempfile
 import threading
 import zlib
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
-from filters import __version__, cluster, senders
-from filters.authenticity import Authserv
+from filters import __version__, cluster
 from filters.errors import FiltersError, RefusedError, WriteError
-from filters.journal import Candidate
-from filters.sources import Place, Unreadable, place_name
-from filters.sources.local import open_local
-from filters.sweep import Finding, Policy, Setup, Tally, sweep
-from filters.wording import Wording
+from filters.log import divert, log, task
 
 #: How often a shard is tried whose process died.
 ATTEMPTS = 3
-#: Messages after which a process says how far it is.
-_SAY_AFTER = 1_000
+#: Messages after which a task says how far it is.
+SAY_AFTER = 1_000
 #: Bytes of single files that one process takes in hand together: starting it costs as much as reading those.
 _TOGETHER = 16_777_216
+#: How lines begin that say how far it is, or that a shard is done with; what is found is between.
+_TOLD = (b'["passed"', b'["end"', b'["failed"', b'["refused"')
 
+#: Looks through a shard. ["passed", messages so far] may come at any time; ["end", messages, ...] or ["failed", text, exit code] is
+#: always the last line; all others are what was found.
+Task = Callable[[dict[str, Any]], Iterator[bytes]]
 #: Is told of so many more messages and shards that were looked through; by any thread.
 Told = Callable[[int, int], object]
-#: Runs units of work, each a JSON list of shards: (what is to be run, a folder for the lines, whom to tell). Gives the number of each
-#: unit when its lines are whole, in any order, in the file `_lines_of` that folder and unit.
+#: Runs units of work, each the JSON of a task and some shards: (what is to be run, a folder for the lines, whom to tell). Gives the
+#: number of each unit when its lines are whole, in any order, in the file `_lines_of` that folder and unit.
 Engine = Callable[[Sequence[str], Path, Told], Generator[int, None, None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """One local source, and how what it holds is judged."""
-
-    location: str
-    setup: Setup
-    policy: Policy
-
-    def as_json(self) -> dict[str, Any]:
-        """What a process needs to look through it; the model and the data by their digest, for it to check."""
-        return {
-            "version": __version__,
-            "location": self.location,
-            "model": self.setup.model,
-            "digest": self.setup.digest(),
-            "trusted": [[one.id, one.placement] for one in self.setup.trusted],
-            "never": list(self.setup.never),
-            "move": sorted(self.policy.move),
-            "unverified": self.policy.unverified,
-            "older_than": self.policy.older_than.isoformat() if self.policy.older_than else "",
-        }
+def line(*content: Any) -> bytes:
+    """One line of a task: what it is, and what belongs to it."""
+    return json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
 
 
 def lines_of(unit: str) -> Iterator[bytes]:
-    """The lines of each shard of a unit, in turn."""
-    for shard in json.loads(unit):
-        yield from look_through(shard)
-
-
-def look_through(shard: dict[str, Any]) -> Iterator[bytes]:
-    """The lines of one shard: ["passed", messages so far], ["finding", ...]; ["end", ...] with the tally, or ["failed", text, exit
-    code], is always the last.
-
-    Raises RefusedError when this is not the unpitch that asks, or has not its model.
-    """
-    asked, sender = shard, senders.load()
+    """The lines of each shard of a unit, in turn. Raises RefusedError when this is not the unpitch that asks; and like its task."""
+    asked = json.loads(unit)
     if asked["version"] != __version__:
         raise RefusedError(
             f"A worker runs unpitch {__version__}, and this is {asked['version']}. Install the same on all."
         )
-    trusted = tuple(Authserv(*pair) for pair in asked["trusted"])
-    how = Setup(sender, asked["model"], trusted, 1, tuple(asked["never"]))
-    if asked["digest"] != how.digest():
-        raise RefusedError(
-            f"A worker has another model or other data than this unpitch ({how.model}). Use the same on all."
-        )
-    older = datetime.fromisoformat(asked["older_than"]) if asked["older_than"] else None
-    wanted = Policy(frozenset(asked["move"]), asked["unverified"], older)
-    tally, said = Tally(), 0
-    try:
-        with closing(open_local(asked["location"], changes=False, stdin=io.BytesIO())) as source:
-            name = place_name(source)
-            for finding in sweep(source, how, wanted, {}, tally):
-                yield _line("finding", dataclasses.asdict(finding))
-                if tally.messages - said >= _SAY_AFTER:
-                    said = tally.messages
-                    yield _line("passed", said)
-    except FiltersError as error:
-        yield _line("failed", str(error), error.exit_code)
-        return
-    yield _line(
-        "end",
-        tally.messages,
-        name,
-        [dataclasses.asdict(one) for one in tally.unreadable],
-        [[one.id, one.placement, count] for one, count in tally.authserv_ids.items()],
-    )
+    module, _, name = asked["task"].partition(":")
+    look: Task = getattr(import_module(module), name)
+    for shard in asked["shards"]:
+        with task(asked["log"], shard["account"]) as told:
+            for one in look(shard):
+                if one.startswith(b'["failed"'):
+                    told["exit_code"] = json.loads(one)[2]
+                yield one
 
 
-def _line(*content: Any) -> bytes:
-    return json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
-
-
-# --- the asking side: findings in the order of the shards
-
-
-@dataclass(slots=True)
-class Seen:
-    """What was seen besides findings; `failed` says of each shard that could not be looked through to the end why, and an exit code."""
-
-    tally: Tally = field(default_factory=Tally)
-    sources: list[str] = field(default_factory=list)
-    failed: list[tuple[str, int]] = field(default_factory=list)
-
-
-def findings(
-    shards: Sequence[Shard], run: Engine, seen: Seen, told: Told = lambda _messages, _shards: None
-) -> Generator[Finding, None, None]:
-    """Findings of all shards, in their order, as one process would have them. The lines of what was done early wait on the disk (TMPDIR).
+def in_order(
+    look: str, shards: Sequence[dict[str, Any]], run: Engine, told: Told
+) -> Generator[tuple[Any, ...], None, None]:
+    """What a task ("package.module:function") says of shards with a "location" and an "account", which is what the log calls them, in
+    their order: the number of the shard, then what a line holds. The last of each shard is "end" or "failed". The lines of what was done early wait on the disk (TMPDIR).
 
     Raises RefusedError for a worker that is another unpitch; WriteError; whatever the engine raises.
     """
     units = _units(shards)
     with tempfile.TemporaryDirectory(prefix="unpitch-") as name:
-        folder, done, turn = Path(name), set[int](), 0
-        asked = [json.dumps([one.as_json() for one in unit]) for unit in units]
+        folder, done, turn, first = Path(name), set[int](), 0, 0
+        head = {"version": __version__, "task": look, "log": log().for_tasks()}
+        asked = [json.dumps(head | {"shards": unit}) for unit in units]
         with closing(run(asked, folder, told)) as finished:
             for unit in finished:
                 done.add(unit)
                 while turn in done:
                     path = _lines_of(folder, turn)
-                    yield from _read(path, units[turn], seen)
+                    yield from _read(path, units[turn], first)
                     path.unlink()
+                    first += len(units[turn])
                     turn += 1
 
 
-def _units(shards: Sequence[Shard]) -> list[list[Shard]]:
+def _units(shards: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """Neighbours that are small files go together."""
-    units: list[list[Shard]] = []
+    units: list[list[dict[str, Any]]] = []
     room = 0
     for shard in shards:
-        size = os.path.getsize(shard.location) if os.path.isfile(shard.location) else _TOGETHER
+        place = shard["location"]
+        size = os.path.getsize(place) if os.path.isfile(place) else _TOGETHER
         if size > room:
             units.append([])
             room = _TOGETHER
@@ -169,44 +107,26 @@ def _units(shards: Sequence[Shard]) -> list[list[Shard]]:
     return units
 
 
-def _read(path: Path, unit: list[Shard], seen: Seen) -> Iterator[Finding]:
-    waiting = list(unit)
+def _read(path: Path, unit: list[dict[str, Any]], first: int) -> Iterator[tuple[Any, ...]]:
+    """The lines of a unit whose first shard has this number."""
+    ended = 0
     with path.open("rb") as file:
-        for line in file:
-            kind, *content = json.loads(line)
-            if kind == "finding":
-                yield _finding(content[0])
-            elif kind == "failed":
-                waiting.pop(0)
-                seen.failed.append((content[0], content[1]))
-            elif kind == "end":
-                waiting.pop(0)
-                seen.sources.append(content[1])
-                _add(seen.tally, content[0], *content[2:])
+        for one in file:
+            kind, *content = json.loads(one)
+            yield first + ended, kind, *content
+            ended += kind in ("end", "failed")
     died = f"the process that looked through it died {ATTEMPTS} times. Look at it alone with `unpitch audit`."
-    seen.failed += [(f"{one.location}: {died}", FiltersError.exit_code) for one in waiting]
-
-
-def _finding(record: dict[str, Any]) -> Finding:
-    candidate, wording = record["candidate"], record["wording"]
-    return Finding(
-        **record
-        | {
-            "candidate": Candidate(**candidate | {"place": Place(**candidate["place"])}),
-            "evidence": tuple(record["evidence"]),
-            "wording": wording and Wording(wording["text_id"], wording["quote"], tuple(wording["promises"])),
-        }
-    )
-
-
-def _add(tally: Tally, messages: int, unreadable: list[dict[str, Any]], ids: list[list[Any]]) -> None:
-    tally.messages += messages
-    tally.unreadable += [Unreadable(Place(**one["place"]), one["reason"]) for one in unreadable]
-    tally.authserv_ids += Counter({Authserv(id, placement): count for id, placement, count in ids})
+    for number in range(ended, len(unit)):
+        yield first + number, "failed", f"{unit[number]['location']}: {died}", FiltersError.exit_code
 
 
 def _lines_of(folder: Path, unit: int) -> Path:
     return folder / f"{unit}.jsonl"
+
+
+def engine(processes: int, scheduler: str) -> Engine:
+    """The cluster at the address of a scheduler; with "" processes of this computer."""
+    return on_cluster(scheduler) if scheduler else here(processes)
 
 
 # --- processes of this computer
@@ -242,7 +162,7 @@ def _in_a_process(
     unit: str, path: Path, running: set[subprocess.Popen[bytes]], ended: threading.Event, told: Told
 ) -> None:
     """Write the lines of a unit to `path`. When the process dies they are begun anew, up to `ATTEMPTS` times."""
-    for _ in range(ATTEMPTS):
+    for attempt in range(1, ATTEMPTS + 1):
         if ended.is_set():
             return
         with _spooling(), path.open("wb") as file, _start() as process:
@@ -261,6 +181,7 @@ def _in_a_process(
                 running.discard(process)
         if not code:
             return
+        log().event("task_died", account=json.loads(unit)["shards"][0]["account"], attempt=attempt)
 
 
 def _start() -> subprocess.Popen[bytes]:
@@ -270,7 +191,7 @@ def _start() -> subprocess.Popen[bytes]:
         [sys.executable, "-P", "-m", "filters.shards"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=None if log().as_json else subprocess.DEVNULL,
         env=environment,
         start_new_session=True,  # Ctrl-C is for the process that asks; it ends this one
     )
@@ -279,9 +200,9 @@ def _start() -> subprocess.Popen[bytes]:
 def _take(lines: IO[bytes], file: IO[bytes], told: Told) -> None:
     """Copy what is to be kept, and tell of the rest. Raises RefusedError when the process refuses."""
     before = 0
-    for line in lines:
-        if not line.startswith(b'["finding"'):
-            kind, *content = json.loads(line)
+    for one in lines:
+        if one.startswith(_TOLD):
+            kind, *content = json.loads(one)
             if kind == "refused":
                 raise RefusedError(content[0])
             if kind == "passed":
@@ -290,7 +211,7 @@ def _take(lines: IO[bytes], file: IO[bytes], told: Told) -> None:
                 continue
             told(content[0] - before if kind == "end" else 0, 1)
             before = 0
-        file.write(line)
+        file.write(one)
 
 
 @contextmanager
@@ -300,18 +221,19 @@ def _spooling() -> Iterator[None]:
     except OSError as error:
         why = (error.strerror or "unknown error").lower()
         raise WriteError(
-            f"Findings cannot be kept in {tempfile.gettempdir()}: {why}. Make room, or set TMPDIR."
+            f"What was found cannot be kept in {tempfile.gettempdir()}: {why}. Make room, or set TMPDIR."
         ) from error
 
 
 def main() -> None:
     """One unit: its shards come on stdin, its lines go to stdout."""
+    divert()
     with suppress(BrokenPipeError):
         try:
-            for line in lines_of(sys.stdin.read()):
-                sys.stdout.buffer.write(line)
+            for one in lines_of(sys.stdin.read()):
+                sys.stdout.buffer.write(one)
         except RefusedError as error:
-            sys.stdout.buffer.write(_line("refused", str(error)))
+            sys.stdout.buffer.write(line("refused", str(error)))
         sys.stdout.flush()
         return
     os._exit(0)  # nobody listens any more
@@ -341,7 +263,7 @@ def on_cluster(address: str) -> Engine:
 
 def answer(unit: str) -> bytes:
     """The lines of a unit as they travel: packed by zlib."""
-    return zlib.compress(b"".join(line for line in lines_of(unit) if not line.startswith(b'["passed"')))
+    return zlib.compress(b"".join(one for one in lines_of(unit) if not one.startswith(b'["passed"')))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from email import message_from_bytes
 from email.encoders import encode_base64
@@ -23,7 +23,7 @@ from filters.errors import InputError
 from filters.features import Features, is_word, read, templates_of, view_of
 from filters.labelled import is_barred
 from filters.message import Message, parse
-from filters.model import SCHEMA, WORDS_SCALE, Model
+from filters.model import GENERAL_SCHEMA, SCHEMA, WORDS_SCALE, Model
 from filters.safe_text import safe_text
 from filters.senders import Sender
 from filters.spool import Floats, Ints, Part, Spool
@@ -297,10 +297,10 @@ class Judged:
         return max(self.chances, key=lambda name: (self.chances[name], name))
 
 
-def cross_validate(examples: Sequence[Example], recipe: Recipe) -> list[Judged]:
-    """Leave one author out: each example (its first variant) judged by a model trained on the other authors."""
+def cross_validate(examples: Sequence[Example], recipe: Recipe, authors: Collection[str] = ()) -> list[Judged]:
+    """Leave one author out: each example (its first variant) of these authors, or of all, judged by a model trained on the others."""
     judged = []
-    for author in sorted({example.author for example in examples}):
+    for author in sorted(authors or {example.author for example in examples}):
         model, _ = fit([example for example in examples if example.author != author], recipe, {})
         judged += [
             Judged(example, model.probabilities(model.values(example.variants[0])))
@@ -322,7 +322,7 @@ def digest(root: Path) -> str:
 def as_json(model: Model) -> str:
     """The model file: sorted, one feature a line, so that two versions can be compared by eye."""
     head = {
-        "schema": SCHEMA,
+        "schema": GENERAL_SCHEMA if model.general else SCHEMA,
         "about": model.about,
         "threshold": model.threshold,
         "unsure": model.unsure,

@@ -14,15 +14,16 @@ import numpy as np
 import sklearn
 
 from filters.errors import InputError
+from filters.examples import corpus_digest, known_scores, shipped_examples
 from filters.features import Features
 from filters.labelled import Labelled
 from filters.material import CORPUS, FEWEST, Material, Plan, Row, are_few, corpus_rows, refined, rows_of
 from filters.measures import Confusion, Measures, Scored, Threshold, calibration, choose_threshold, confusion, measure
-from filters.model import Model, corpus_folder, load
+from filters.model import Model, load
 from filters.registry import Learnt, Registry
 from filters.senders import Sender
 from filters.spool import Spool
-from filters.train import Recipe, as_json, digest, fit_part, general, read_corpus
+from filters.train import Recipe, as_json, fit_part, general
 
 #: A wanted mail that is moved costs as much as so many advertisements that stay.
 FALSE_POSITIVE_COST = 10
@@ -102,20 +103,25 @@ def course(
     reference = load(registry.shipped)
     rows = rows_of(own, plan, lambda one: refined(one, reference, sender), promotional)
     few = are_few(row.label for row in rows)
-    root = corpus_folder() / sender.name
-    corpus = [] if plan.from_scratch else read_corpus(root, sender)
+    corpus = [] if plan.from_scratch else shipped_examples(sender)
     rows_of_corpus = corpus_rows(corpus, promotional, asked=few)
     material = Material(rows + rows_of_corpus, own, corpus)
     progress("asking the model in use")
     known = {one.mail.identity: one.score for one in registry.lessons(registry.in_use()) if one.score >= 0}
     if few:
         alone = Material(rows_of_corpus, (), corpus)
-        with Spool(tokens=recipe.general) as spool:
-            alone.fill(spool)
-            known |= {one.identity: one.score for one in held_out(alone, spool, recipe, promotional, progress)}
+        known |= known_scores(sender, f"{recipe}", lambda: _held_out_alone(alone, recipe, promotional, progress))
     before = judged_by(load(registry.active()), material, promotional, known)
-    about = card(rows, recipe, plan, "" if plan.from_scratch else digest(root))
+    about = card(rows, recipe, plan, "" if plan.from_scratch else corpus_digest(sender))
     return train(material, recipe, plan, promotional, before, about, progress)
+
+
+def _held_out_alone(
+    material: Material, recipe: Recipe, positive: Collection[str], progress: Callable[[str], None]
+) -> dict[str, float]:
+    with Spool(tokens=recipe.general) as spool:
+        material.fill(spool)
+        return {one.identity: one.score for one in held_out(material, spool, recipe, positive, progress)}
 
 
 def retrained(

@@ -23,8 +23,6 @@ from filters.monitoring import Done
 
 ADVERTS, WANTED = 3, 9
 AT_ONCE = 8
-#: Hours of a night.
-NIGHT = 6
 
 
 def lay_out(server: Dovecot, count: int) -> dict[str, str]:
@@ -113,15 +111,6 @@ def main(count: int) -> int:
         wrong["I6: a further run moved something"] = rest
         for text, number in sorted(wrong.items()):
             print(f"{text}: {number}")
-        half = todo[: count // 2]
-        nights = {len(part): run(part)[1] for part in (half, todo)}
-        slope = (nights[count] - nights[len(half)]) / (count - len(half))
-        print(f"a quiet night on these cores: {1000 * slope:.0f} ms for each account ({AT_ONCE} at a time, loopback)")
-        for accounts in (10_000, 1_000_000):
-            hours = accounts * slope / 3600
-            print(
-                f"{accounts:,} accounts: {hours:,.1f} hours on one such computer, {max(1, -(-hours // NIGHT)):,.0f} for a night of {NIGHT} hours"
-            )
         return 1 if +wrong else 0
 
 

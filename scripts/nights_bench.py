@@ -2,7 +2,7 @@
 without new mail, and one with 200 new messages of which 8 are to be moved, beside a bare client that sends the same few commands; and
 500 moves. Timed from connecting to the end of LOGOUT, within one process for both; starting Python is in neither.
 
-Usage: scripts/bench_imap nights, or: PYTHONPATH=.:tests python scripts/nights_bench.py [--messages 100000] [--delay 0.05]
+Usage: scripts/bench_imap nights, or: PYTHONPATH=.:tests python scripts/nights_bench.py [--messages 100000] [--delay 0.05] [--repeats 5]
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import imaplib
 import os
 import queue
 import socket
+import statistics
 import tempfile
 import threading
 import time
@@ -79,14 +80,17 @@ class Proxy:
                 return
             sink.sendall(data)
 
-    def measured(self, what: str, run: Callable[[], object]) -> None:
+    def measured(self, what: str, run: Callable[[], object]) -> float:
+        """Seconds; and prints a line."""
         self.up = self.down = self.turns = 0
         start = time.monotonic()
         result = run()
+        took = time.monotonic() - start
         print(
-            f"{what:34} {self.turns:3} round trips  {self.up:7,} B up  {self.down:9,} B down  {time.monotonic() - start:6.2f} s  {result}",
+            f"{what:34} {self.turns:3} round trips  {self.up:7,} B up  {self.down:9,} B down  {took:6.2f} s  {result}",
             flush=True,
         )
+        return took
 
 
 def bare(port: int, user: str, first: int, moved: list[int]) -> str:
@@ -109,6 +113,7 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--messages", type=int, default=100_000)
     options.add_argument("--delay", type=float, default=0.05)
+    options.add_argument("--repeats", type=int, default=5)
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="unpitch-bench-") as state, Dovecot() as server:
         os.environ["UNPITCH_STATE"] = state
@@ -132,18 +137,24 @@ def main() -> None:
         proxy.measured("unpitch, first run", night)
         proxy.measured("unpitch, nothing new", night)
         first = chosen.messages + 2
-        for turn in ("unpitch", "bare"):
+        took: dict[str, list[float]] = {"unpitch": [], "bare": []}
+        for turn in list(took) * chosen.repeats:
             for number in range(192):
-                server.deliver(user, mails.friend(200_000 + number), flags="S")
+                server.deliver(user, mails.friend(first + number), flags="S")
             for number in range(8):
-                server.deliver(user, mails.mail(BODY, number=300_000 + number), flags="S")
+                server.deliver(user, mails.mail(BODY, number=first + 192 + number), flags="S")
             last = first + 199
             if turn == "unpitch":
-                proxy.measured("unpitch, 200 new, 8 to move", night)
+                took[turn].append(proxy.measured("unpitch, 200 new, 8 to move", night))
             else:
                 moved = list(range(last - 7, last + 1))
-                proxy.measured("bare client, the same", partial(bare, proxy.port, user, first, moved))
+                took[turn].append(
+                    proxy.measured("bare client, the same", partial(bare, proxy.port, user, first, moved))
+                )
+                night()  # so that the next one finds nothing of these
             first = last + 1
+        ratio = statistics.median(took["unpitch"]) / statistics.median(took["bare"])
+        print(f"unpitch takes {ratio:.2f} times as long as the bare client (medians of {chosen.repeats}, in turn)")
         five_hundred(server, proxy, Path(state))
 
 

@@ -18,6 +18,7 @@ from pss import tree
 
 from filters import model as models
 from filters.features import Features
+from filters.labelled import unpacked
 from filters.train import GENERAL, Example, as_json, fit
 from filters.workers import Failure, Workers
 
@@ -105,7 +106,7 @@ def examples(count: int, large: bool) -> Iterator[Example]:
             if isinstance(result, Failure):
                 print(f"{number}: {result.reason}", file=sys.stderr)
             else:
-                yield Example(str(number), label, str(number), (Features.from_json(result),))
+                yield Example(str(number), label, str(number), (Features.from_json(unpacked(result["content"])),))
 
 
 def _noting(when: list[float], found: Iterator[Example]) -> Iterator[Example]:

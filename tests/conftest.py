@@ -12,6 +12,14 @@ from dovecot import WITHOUT_MOVE, Dovecot, missing
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+#: Whose single tests take longest. They begin, so that no worker is at one of them when the others have nothing left to do.
+LONGEST = ("test_cli_learn.py", "test_train.py", "test_training.py", "test_cli_training.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.fixture(scope="session")
 def dovecot() -> Iterator[Dovecot]:
     """A Dovecot for the whole session; take a user of your own from it."""

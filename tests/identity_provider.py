@@ -25,6 +25,8 @@ class IdentityProvider:
         self.user = "ann"
         self.pending = 1
         """How often a program that waits for a code to be typed in is told to go on waiting."""
+        self.lasts = 3600
+        """Seconds that an access token is good for, as it says."""
         self.refuse: dict[str, object] | None = None
         """What every question for tokens is answered with."""
         self.given: list[str] = []
@@ -164,4 +166,4 @@ class IdentityProvider:
                     }
         access, refresh = self._new("access"), self._new("refresh")
         self._access[access], self._refresh[refresh] = self.user, said["client_id"]
-        return {"access_token": access, "refresh_token": refresh, "token_type": "Bearer", "expires_in": 3600}
+        return {"access_token": access, "refresh_token": refresh, "token_type": "Bearer", "expires_in": self.lasts}

@@ -68,6 +68,7 @@ class ScriptedServer:
         """Those of them that came without TLS."""
         self.connections = 0
         self._ours, self._sessions = ours, list[list[bytes]]()
+        self._open: list[socket.socket] = []
 
     def __enter__(self) -> ScriptedServer:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -80,6 +81,11 @@ class ScriptedServer:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        for thread in self._threads:
+            thread.join(0.1)
+        for connection in self._open:  # of a client that stays; what it has sent can still be read
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(5)
         if self._ours:
@@ -103,6 +109,7 @@ class ScriptedServer:
             except OSError:
                 return
             self.connections += 1
+            self._open.append(connection)
             thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
             self._threads.append(thread)
             thread.start()

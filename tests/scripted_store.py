@@ -15,12 +15,13 @@ from typing import cast
 @dataclass
 class Store:
     """`answers`: of a command ("MAIL", "RCPT", "DATA", "." for the end of the message), replies for its first occurrences; "hang" and
-    "gone" are what they say. All else is accepted."""
+    "gone" are what they say; "stuck", of DATA, takes the command and reads no more. The greeting is "220". All else is accepted."""
 
     path: Path
     answers: dict[str, list[str]] = field(default_factory=dict)
     messages: list[bytes] = field(default_factory=list)
     commands: list[bytes] = field(default_factory=list)
+    ended: threading.Event = field(default_factory=threading.Event)
     offers: tuple[str, ...] = ("8BITMIME", "SMTPUTF8", "PIPELINING", "SIZE 1000", "XCLIENT")
 
 
@@ -31,9 +32,9 @@ class _GoneError(Exception):
 class _Talk(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         store = cast("_Server", self.server).store
-        self._reply("220 store")
         recipients = 0
         try:
+            self._answer("220", "220 store")
             while line := self.rfile.readline():
                 store.commands.append(line.rstrip(b"\r\n"))
                 verb = line[:4].decode("latin-1").upper().strip()
@@ -64,10 +65,15 @@ class _Talk(socketserver.StreamRequestHandler):
             self._answer(".", f"250 2.0.0 <{number}> saved")
 
     def _answer(self, verb: str, usual: str) -> str:
-        script = cast("_Server", self.server).store.answers.get(verb, [])
+        store = cast("_Server", self.server).store
+        script = store.answers.get(verb, [])
         answer = script.pop(0) if script else usual
         if answer == "gone":
             self.connection.shutdown(socket.SHUT_RDWR)
+            raise _GoneError
+        if answer == "stuck":
+            self._reply("354 go on")
+            store.ended.wait(60)
             raise _GoneError
         if answer == "hang":
             self.rfile.readline()
@@ -93,4 +99,5 @@ def scripted_store(path: Path) -> Iterator[Store]:
         try:
             yield server.store
         finally:
+            server.store.ended.set()
             server.shutdown()

@@ -15,10 +15,11 @@ from typing import Any
 import jsonschema
 import mails
 import pytest
+import template
 from processes import await_children
+from template import COMMAND
 
 ROOT = Path(__file__).parent.parent
-COMMAND = [sys.executable, "-m", "filters"]
 TRUST = ["--trust-authserv", mails.TRUSTED]
 
 
@@ -27,8 +28,7 @@ def unpitch(
 ) -> subprocess.CompletedProcess[str]:
     here = {"UNPITCH_STATE": str(state), "UNPITCH_CONFIG": str(state / "config.toml"), "COLUMNS": "80"}
     env = {**os.environ, **here, **environment}
-    done = subprocess.run([*COMMAND, *words], input=stdin, capture_output=True, env=env, timeout=seconds, check=False)
-    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+    return template.run(words, env, stdin=stdin, seconds=seconds)
 
 
 @pytest.fixture

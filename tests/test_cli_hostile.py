@@ -55,7 +55,8 @@ def test_a_full_disk_under_the_output_is_one_line(words: list[str], box: Path, t
 @pytest.mark.parametrize("words", [["audit"], ["audit", "--format", "json"], ["clean", "--yes"], ["opt-out"]])
 def test_whoever_closes_the_pipe_is_told_nothing(words: list[str], box: Path, tmp_path: Path) -> None:
     place = [str(box), *TRUST] if words != ["opt-out"] else []
-    done = shell(tmp_path, f"sleep 5 | unpitch {' '.join([*words, *place])} | (exec 0<&-)")
+    held = "mkfifo held; exec 3<>held"  # somebody who may still type
+    done = shell(tmp_path, f"{held}; unpitch {' '.join([*words, *place])} <&3 | (exec 0<&-)")
     assert (done.returncode, done.stderr) == (74, "")
 
 

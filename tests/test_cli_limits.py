@@ -14,7 +14,8 @@ from pathlib import Path
 
 import mails
 import pytest
-from test_cli import COMMAND, TRUST, snapshot, unpitch
+import template
+from test_cli import TRUST, snapshot, unpitch
 
 from filters.database import VERSION
 
@@ -51,9 +52,7 @@ def on_terminal(*words: str, state: Path, answers: str = "") -> subprocess.Compl
     env = {**os.environ, **here}
     os.write(keyboard, answers.encode())
     try:
-        return subprocess.run(
-            [*COMMAND, *words], stdin=terminal, capture_output=True, env=env, timeout=120, check=False, text=True
-        )
+        return template.run(words, env, terminal=terminal)
     finally:
         os.close(keyboard)
         os.close(terminal)

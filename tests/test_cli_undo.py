@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -41,8 +42,9 @@ def inbox(root: Path) -> list[int]:
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
+def state(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    room: Path = request.getfixturevalue("cleaned") if "boxes" in request.fixturenames else tmp_path
+    return room / "state"
 
 
 def clean(box: Path, state: Path) -> None:
@@ -50,15 +52,25 @@ def clean(box: Path, state: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.fixture
-def boxes(tmp_path: Path, state: Path) -> tuple[Path, Path]:
-    """Two accounts, of which the first was cleaned twice: runs 1 and 3."""
-    one, two = maildir(tmp_path / "one", 2, 3, 4), maildir(tmp_path / "two", 12, 13)
+@pytest.fixture(scope="module")
+def cleaned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two accounts and their journal, and beside it the same once more, to be put back for each test."""
+    room = tmp_path_factory.mktemp("cleaned") / "now"
+    one, two, state = maildir(room / "one", 2, 3, 4), maildir(room / "two", 12, 13), room / "state"
     clean(one, state)
     clean(two, state)
     (one / "cur" / "5.a:2,S").write_bytes(mails.mail(number=5, sender=SHOP))
     clean(one, state)
-    return one, two
+    shutil.copytree(room, room.with_name("before"))
+    return room
+
+
+@pytest.fixture
+def boxes(cleaned: Path) -> tuple[Path, Path]:
+    """Two accounts, of which the first was cleaned twice: runs 1 and 3."""
+    shutil.rmtree(cleaned)
+    shutil.copytree(cleaned.with_name("before"), cleaned)
+    return cleaned / "one", cleaned / "two"
 
 
 def change(state: Path, *statements: str) -> None:

@@ -13,11 +13,14 @@ from pathlib import Path
 import pytest
 from delivering import DELIVER, LMTP, install, mail_user, open_folder
 from dovecot import Dovecot, missing
-from mails import TRUSTED, job_alert, mail
+from mails import TRUSTED, forged, job_alert, mail
 from postfix import Postfix
 from postfix import missing as no_postfix
 
+from filters import senders
 from filters.message import MESSAGE_CAP
+from filters.receivers import parse_trust
+from filters.sieve import Wish, rules
 
 TRUST = f"--trust-authserv={TRUSTED}"
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -115,6 +118,27 @@ def test_a_reader_that_is_gone_and_a_full_disk_are_told() -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run([DELIVER], input=mail(), stdout=full, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 75 and b"no space left" in done.stderr
+
+
+@pytest.mark.parametrize(("closed", "code"), [(">&-", 75), ("<&-", 75), (">&- 2>&-", 75), ("2>&-", 0)])
+def test_mail_never_goes_where_a_closed_stream_was(closed: str, code: int, tmp_path: Path) -> None:
+    """The next file or pipe that is opened takes its place."""
+    script = f'exec "$1" <"$2" >"$3" {closed}'
+    (tmp_path / "mail").write_bytes(mail())
+    words = [str(DELIVER), str(tmp_path / "mail"), str(tmp_path / "out")]
+    done = subprocess.run(["/bin/sh", "-c", script, "sh", *words], capture_output=True, check=False)
+    assert done.returncode == code
+    assert (tmp_path / "out").read_bytes().endswith(mail()) == (code == 0)
+
+
+def test_a_message_that_breaks_off_on_a_full_disk_is_not_delivered(tmp_path: Path) -> None:
+    """The first half of it fits, which is what no caller may take for all of it."""
+    out = tmp_path / "out"
+    script = f'ulimit -f 1; exec "{DELIVER}" >"$1"'
+    raw = mail() + b"x" * 2_000
+    done = subprocess.run(["/bin/sh", "-c", script, "sh", str(out)], input=raw, capture_output=True, check=False)
+    assert done.returncode == 75 and b"file too large" in done.stderr
+    assert 0 < out.stat().st_size < len(raw)
 
 
 def test_half_a_message_is_passed_on_as_it_is() -> None:
@@ -219,6 +243,22 @@ def test_the_recipes_for_sieve(store: tuple[Dovecot, Path], kind: str) -> None:
     assert advert.endswith(mail().partition(b"\r\n")[2].replace(b"\r\n", b"\n")[-500:])
     assert b"jobalerts" in wanted
     assert (b"X-Unpitch: " in wanted) == (kind == "filter")
+
+
+def test_exported_rules_file_at_delivery(store: tuple[Dovecot, Path]) -> None:
+    server, home = store
+    sender = senders.load()
+    wish = Wish((parse_trust(f"{TRUSTED}:below"),), sender.promotional, "LinkedIn")
+    (home / "active.sieve").write_text(rules(sender, wish, "unpitch"), encoding="utf-8")
+    for path in home.glob("*.svbin"):
+        path.unlink()
+    user = server.new_user()
+    with smtplib.LMTP(str(server.home / "run" / "lmtp")) as client:
+        for raw in (mail(), job_alert(), forged()):
+            client.sendmail("a@example.org", [user], raw)
+    (advert,) = _lying(server.maildir(user, ".LinkedIn"))
+    assert b"executive MBA" in advert
+    assert len(_lying(server.maildir(user))) == 2
 
 
 def test_the_recipe_for_postfix(store: tuple[Dovecot, Path]) -> None:

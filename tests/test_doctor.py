@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -115,6 +116,20 @@ def test_each_line_in_each_state(about: str, found: Description, state: str, say
     seen = line(about, found)
     assert (seen.state, says in seen.text) == (state, True), seen
     assert bool(seen.next_step) == (state != "ok") or about == "moves"
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds", "state", "says"),
+    [
+        (True, 3_599.0, "ok", "good for 60 minutes"),
+        (True, math.inf, "ok", "does not say"),
+        (True, None, "failure", "gave no access token"),
+        (False, None, "ok", "not tried"),
+    ],
+)
+def test_leave_in_each_state(asked: bool, seconds: float | None, state: str, says: str) -> None:
+    found = doctor.leave("leave is kept in x", asked, seconds)
+    assert found.state == state and says in found.text and found.text.startswith("leave is kept in x")
 
 
 def test_who_is_believed_is_said() -> None:

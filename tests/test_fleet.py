@@ -9,9 +9,11 @@ import signal
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import dovecot
+import log_rules
 import mails
 import pytest
 from cluster import local_cluster
@@ -24,6 +26,8 @@ from filters.cli import fleet
 from filters.errors import RefusedError
 from filters.limits import why_stopped
 
+#: Accounts in a file of them.
+COUNT = 4
 DEFAULTS = f'[defaults]\ntrust_authserv = ["{mails.TRUSTED}"]\nto = "Ads"\n'
 
 
@@ -46,13 +50,15 @@ def write(path: Path, places: dict[str, str]) -> Path:
 
 @pytest.fixture
 def fleet_file(tmp_path: Path) -> Path:
-    """Six Maildirs with an advert each."""
-    return write(tmp_path / "accounts.toml", {f"a{number}": str(box(tmp_path / f"a{number}")) for number in range(6)})
+    """Some Maildirs with an advert each."""
+    return write(
+        tmp_path / "accounts.toml", {f"a{number}": str(box(tmp_path / f"a{number}")) for number in range(COUNT)}
+    )
 
 
 def moved(tmp_path: Path) -> list[int]:
     """How many adverts lie in the target folder of each, and how many are left."""
-    return [len(list((tmp_path / f"a{number}" / ".Ads" / "cur").glob("*"))) for number in range(6)]
+    return [len(list((tmp_path / f"a{number}" / ".Ads" / "cur").glob("*"))) for number in range(COUNT)]
 
 
 @pytest.fixture
@@ -64,17 +70,19 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_all_accounts_are_cleaned_and_summed_up(fleet_file: Path, tmp_path: Path) -> None:
     state = tmp_path / "state"
     looked = unpitch("clean", "--accounts", str(fleet_file), "--dry-run", "--stats", state=state)
-    assert looked.returncode == 0 and moved(tmp_path) == [0] * 6
+    assert looked.returncode == 0 and moved(tmp_path) == [0] * COUNT
     done = unpitch("clean", "--accounts", str(fleet_file), "--yes", "--stats", state=state)
     assert done.returncode == 0, done.stderr
-    assert "6 accounts: 6 moved in 6 folders; 0 failed" in done.stdout
-    assert moved(tmp_path) == [1] * 6
+    assert f"{COUNT} accounts: {COUNT} moved in {COUNT} folders; 0 failed" in done.stdout
+    assert moved(tmp_path) == [1] * COUNT
     stats = json.loads(done.stdout.splitlines()[-1])
-    assert stats["moved"] == 6 and sorted(one["account"] for one in stats["accounts"]) == [f"a{n}" for n in range(6)]
+    assert stats["moved"] == COUNT and sorted(one["account"] for one in stats["accounts"]) == [
+        f"a{n}" for n in range(COUNT)
+    ]
     again = unpitch("clean", "--accounts", str(fleet_file), "--yes", state=state)
-    assert again.returncode == 0 and "6 accounts: 0 moved" in again.stdout
+    assert again.returncode == 0 and f"{COUNT} accounts: 0 moved" in again.stdout
     back = unpitch("undo", "--last", state=state / "accounts" / "a3")
-    assert back.returncode == 0 and moved(tmp_path) == [1, 1, 1, 0, 1, 1]
+    assert back.returncode == 0 and moved(tmp_path) == [1, 1, 1, 0]
 
 
 def test_one_account_that_fails_does_not_keep_the_others(fleet_file: Path, tmp_path: Path) -> None:
@@ -85,7 +93,7 @@ def test_one_account_that_fails_does_not_keep_the_others(fleet_file: Path, tmp_p
         (tmp_path / "a2" / name).rmdir()
     done = unpitch("clean", "--accounts", str(fleet_file), "--yes", state=tmp_path / "state")
     assert done.returncode == 65
-    assert "5 moved in 5 folders; 1 failed" in done.stdout
+    assert "3 moved in 3 folders; 1 failed" in done.stdout
     assert f"{tmp_path / 'a2'}: no mail here" in done.stderr
 
 
@@ -109,12 +117,12 @@ def test_what_is_wrong_with_the_request_is_said(fleet_file: Path, tmp_path: Path
     code, text = said("--accounts", str(fleet_file), "--yes", "--to", "Else")
     assert code == 2 and "under [defaults]" in text
     assert said("--accounts", str(fleet_file), str(tmp_path / "a1"), "--yes")[0] == 2
-    assert moved(tmp_path) == [0] * 6
+    assert moved(tmp_path) == [0] * COUNT
 
 
 def test_parts_are_disjoint_and_whole(fleet_file: Path) -> None:
     parts = [{one.name for one in fleet.load_tasks(fleet_file, f"{i}/3", full=False, dry_run=False)} for i in (1, 2, 3)]
-    assert sorted(name for part in parts for name in part) == [f"a{number}" for number in range(6)]
+    assert sorted(name for part in parts for name in part) == [f"a{number}" for number in range(COUNT)]
 
 
 def tasks(path: Path) -> list[fleet.Task]:
@@ -139,8 +147,8 @@ def test_a_killed_worker_costs_its_account_another_try(fleet_file: Path, state: 
         ended.set()
         killer.join()
     assert len(killed) == 2 and not stopped
-    assert [done.error for done in all_done] == [""] * 6
-    assert moved(tmp_path) == [1] * 6 and not running("filters.cli.fleet")
+    assert [done.error for done in all_done] == [""] * COUNT
+    assert moved(tmp_path) == [1] * COUNT and not running("filters.cli.fleet")
 
 
 def test_an_account_that_was_issued_twice_is_in_one_hand_at_a_time(
@@ -149,7 +157,7 @@ def test_an_account_that_was_issued_twice_is_in_one_hand_at_a_time(
     twice = [one for one in tasks(fleet_file) for _ in range(2)]
     all_done, _ = fleet.clean_all(twice, fleet.here(4), True, lambda _: None)
     assert {done.exit_code for done in all_done} <= {0, 75}
-    assert sum(done.moved for done in all_done) == 6 and moved(tmp_path) == [1] * 6
+    assert sum(done.moved for done in all_done) == COUNT and moved(tmp_path) == [1] * COUNT
 
 
 def test_the_lease_of_an_account_is_held_by_whoever_cleans_it(fleet_file: Path, state: Path, tmp_path: Path) -> None:
@@ -158,7 +166,7 @@ def test_the_lease_of_an_account_is_held_by_whoever_cleans_it(fleet_file: Path, 
     with lock.open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         all_done, _ = fleet.clean_all(tasks(fleet_file), fleet.here(2), True, lambda _: None)
-    assert {done.account: done.exit_code for done in all_done} == {f"a{n}": 75 if n == 1 else 0 for n in range(6)}
+    assert {done.account: done.exit_code for done in all_done} == {f"a{n}": 75 if n == 1 else 0 for n in range(COUNT)}
 
 
 def test_one_host_has_no_more_at_a_time_than_allowed() -> None:
@@ -170,10 +178,15 @@ def test_one_host_has_no_more_at_a_time_than_allowed() -> None:
     assert (found := pending.take()) and found[1].host == "one"
 
 
-def test_a_worker_of_another_version_is_refused(fleet_file: Path, state: Path) -> None:
+def test_a_worker_of_another_version_is_refused(fleet_file: Path, state: Path, tmp_path: Path) -> None:
     job = json.loads(tasks(fleet_file)[0].job) | {"version": "0.0.1"}
-    with pytest.raises(RefusedError, match=rf"A worker runs unpitch {__version__}, and this is 0\.0\.1"):
+    refusal = rf"A worker runs unpitch {__version__}, and this is 0\.0\.1"
+    with pytest.raises(RefusedError, match=refusal):
         fleet.answer(json.dumps(job))
+    todo = [replace(one, job=json.dumps(job)) for one in tasks(fleet_file)]
+    with pytest.raises(RefusedError, match=refusal):  # by a process of its own, which ends
+        fleet.clean_all(todo, fleet.here(1), True, lambda _: None)
+    assert moved(tmp_path) == [0] * COUNT and not running("filters.cli.fleet")
 
 
 def engine(answers: list[fleet.Answer]) -> fleet.Engine:
@@ -211,15 +224,22 @@ def test_a_cluster_cleans_them_where_their_journals_lie(
     scheduler: str, fleet_file: Path, state: Path, tmp_path: Path
 ) -> None:
     words = ["clean", "--accounts", str(fleet_file), "--yes", "--scheduler", scheduler]
-    done = unpitch(*words, state=state)
+    done = unpitch(*words, "--log-format", "json", state=state)
     assert done.returncode == 0, done.stderr
-    assert moved(tmp_path) == [1] * 6
+    assert moved(tmp_path) == [1] * COUNT
+    said = log_rules.lines(done.stderr)
+    of_tasks = [
+        json.loads(line) for line in (tmp_path / "dask" / "dask.log").read_text().splitlines() if line[:1] == "{"
+    ]
+    assert [one["event"] for one in said].count("account") == COUNT
+    assert [one["event"] for one in of_tasks].count("task_done") == COUNT
+    assert {one["run"] for one in of_tasks} == {said[0]["run"]}
     homes = json.loads((state / "accounts.json").read_text())
-    assert homes == {f"a{number}": "127.0.0.1" for number in range(6)}
-    (state / "accounts.json").write_text(json.dumps(homes | {"a4": "10.9.8.7"}))
+    assert homes == {f"a{number}": "127.0.0.1" for number in range(COUNT)}
+    (state / "accounts.json").write_text(json.dumps(homes | {"a2": "10.9.8.7"}))
     done = unpitch(*words, state=state)
     assert done.returncode == 75
-    assert done.stderr == "unpitch: a4: its journal lies on 10.9.8.7, where no worker is. Start one there.\n"
+    assert done.stderr == "unpitch: a2: its journal lies on 10.9.8.7, where no worker is. Start one there.\n"
 
 
 # --- Dovecot's master user

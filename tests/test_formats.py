@@ -10,7 +10,6 @@ import pty
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from datetime import UTC, date, datetime
@@ -20,30 +19,23 @@ from typing import Any
 import jsonschema
 import mails
 import pytest
+import template
 import years
 from findings import finding
 from processes import await_children
+from template import COMMAND
 
 from filters import senders
 from filters.report import Audit, Figures
 from filters.report.since import since_opt_out
 
 ROOT = Path(__file__).parent.parent
-COMMAND = [sys.executable, "-m", "filters"]
 TRUST = ("--trust-authserv", mails.TRUSTED)
 
 
 def unpitch(*words: str | Path, state: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "UNPITCH_STATE": str(state), "COLUMNS": "80", "TZ": "UTC", **environment}
-    return subprocess.run(
-        [*COMMAND, *map(str, words)],
-        capture_output=True,
-        env=env,
-        timeout=300,
-        check=False,
-        text=True,
-        encoding="utf-8",
-    )
+    return template.run(words, env, seconds=300)
 
 
 @pytest.fixture(scope="module")

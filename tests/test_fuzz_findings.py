@@ -93,7 +93,7 @@ def test_no_mutation_breaks_a_promise(target: str) -> None:
     some = sorted(seeds()[target], key=len)[:200]
     words = list(WORDS[target])
 
-    @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
     @given(mutated(some, words) | st.binary(max_size=200))
     def check(data: bytes) -> None:
         TARGETS[target](data)

@@ -26,7 +26,8 @@ ALERTS = len(list((ROOT / "linkedin" / "job_alert").glob("*.eml")))
 
 def read_all(labels: list[Label], *, ours: bool = True) -> tuple[list[Labelled], Read]:
     read = Read()
-    return list(read_labelled(labels, OPEN, SENDER, ours=ours, general=False, read=read)), read
+    found = read_labelled(labels, OPEN, SENDER, ours=ours, general=False, read=read)
+    return [one.opened() for one in found], read
 
 
 def folder(tmp_path: Path, name: str, *parts: str) -> str:
@@ -169,6 +170,19 @@ def test_what_is_no_list_is_refused(tmp_path: Path, text: str) -> None:
         read_list(path, "label")
 
 
+@pytest.mark.parametrize("text", ["path,label\nx,keep\ny", '{"path": "x", "label": "keep"}\n{"path": "y", "lab'])
+def test_a_list_that_was_cut_off_says_where(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "list"
+    path.write_text(text)
+    with pytest.raises(InputError, match="entry 2 is none, or is cut off"):
+        read_list(path, "label")
+
+
+def test_a_list_without_end_is_refused() -> None:
+    with pytest.raises(InputError, match="larger than 256 MB"):
+        read_list(Path("/dev/zero"), "label")
+
+
 def test_a_list_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="cannot be read"):
         read_list(tmp_path / "none", "label")
@@ -184,10 +198,11 @@ def test_mail_that_cannot_be_read_is_counted_and_named(tmp_path: Path) -> None:
 
 
 def test_a_shelf_gives_back_what_was_put_on_it_as_often_as_it_is_asked(tmp_path: Path) -> None:
-    found, _ = read_all([Label("keep", folder(tmp_path, "box", "linkedin/newsletter"))])
+    labels = [Label("keep", folder(tmp_path, "box", "linkedin/newsletter"))]
+    found = list(read_labelled(labels, OPEN, SENDER, ours=True, general=False, read=Read()))
     with Shelf() as shelf:
         for one in found:
             shelf.add(one)
-        assert list(shelf) == list(shelf) == found
+        assert list(shelf) == list(shelf) == [one.opened() for one in found]
         assert shelf.counts == {"keep": len(found)}
         assert os.fstat(shelf._file.fileno()).st_nlink == 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
+import resource
 import signal
 import smtplib
 import socket
@@ -12,9 +14,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import log_rules
 import pytest
 from delivering import LMTP, UNPITCH, open_folder
 from dovecot import Dovecot
@@ -28,6 +32,8 @@ from filters.cli.serving import lmtp
 from filters.errors import FiltersError, UsageError
 from filters.message import MESSAGE_CAP
 from filters.serve.endpoints import parse_endpoint
+from filters.serve.store import LostError, Seconds
+from filters.serve.store import Store as Conversation
 
 TRUST = f"--trust-authserv={TRUSTED}"
 MARK = re.compile(rb"\AX-Unpitch: [^\r\n]*\r\n")
@@ -45,11 +51,16 @@ class Running:
         return client
 
     def lines(self) -> list[dict[str, object]]:
-        return [json.loads(line) for line in self._log.read_text().splitlines()]
+        return [json.loads(line) for line in self.said().splitlines()]
+
+    def said(self) -> str:
+        return self._log.read_text()
 
 
 @contextmanager
-def proxy(home: Path, to: object, *words: str) -> Iterator[Running]:
+def proxy(home: Path, to: object, *words: str, room: int = resource.RLIM_INFINITY) -> Iterator[Running]:
+    """`room`: bytes of the largest file that it can write."""
+
     listening, log = home / "proxy.sock", home / "proxy.log"
     command = [
         UNPITCH,
@@ -65,6 +76,7 @@ def proxy(home: Path, to: object, *words: str) -> Iterator[Running]:
     ]
     with log.open("wb") as said, subprocess.Popen([*command, *words], stderr=said) as process:
         try:
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (room, room))
             end = time.monotonic() + 60
             while time.monotonic() < end and process.poll() is None and "listening" not in log.read_text():
                 time.sleep(0.02)
@@ -171,6 +183,88 @@ def test_a_store_that_refuses_or_breaks_off_is_told_to_each(
         assert send(client, mail())[0][0] == 250  # and the next message finds a store again
 
 
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Store]]:
+    """One that waits for a second only, and whose disk has room for two megabytes."""
+    home = tmp_path_factory.mktemp("lmtp")
+    words = ("--workers", "1", "--store-seconds", "1")
+    with scripted_store(home / "store.sock") as store, proxy(home, f"unix:{store.path}", *words, room=2**21) as running:
+        yield running, store
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ({"220": ["hang"]}, None),
+        ({"DATA": ["hang"]}, [451, 451]),
+        ({"DATA": ["stuck"]}, [451, 451]),
+        ({".": ["hang"]}, [451, 451]),
+        ({".": ["250 saved", "hang"]}, [250, 451]),
+        ({".": ["250-half an answer", "hang"]}, [451, 451]),
+    ],
+    ids=["greeting", "data", "reading", "stored", "second", "half"],
+)
+def test_a_store_that_hangs_costs_its_own_message_a_new_attempt_and_others_nothing(
+    hasty: tuple[Running, Store], answers: dict[str, list[str]], expected: list[int] | None
+) -> None:
+    running, store = hasty
+    store.answers = {verb: list(script) for verb, script in answers.items()}
+    large = mail() + (b"x" * 70 + b"\r\n") * 14_000  # more than what fits into a socket, less than what is judged
+    with smtplib.LMTP(str(running.path), timeout=60) as client:
+        if expected is None:
+            assert client.ehlo("mx")[0] == 451
+        else:
+            client.ehlo("mx")
+            with ThreadPoolExecutor(1) as thread:
+                sent = thread.submit(send, client, large, 2)
+                with running.client() as other:
+                    while store.answers.get(next(iter(answers))):  # until it is the first that hangs
+                        time.sleep(0.01)
+                    assert send(other, mail(number=2))[0][0] == 250
+                assert [code for code, _ in sent.result()] == expected
+        assert client.ehlo("mx")[0] == 250
+        assert send(client, mail(number=3))[0][0] == 250
+    assert store.messages[-1].endswith(mail(number=3))
+
+
+def test_what_a_store_that_hung_was_not_sent_it_is_never_sent() -> None:
+    """It would store what was answered "later", and get it again."""
+    ours, theirs = socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+
+    async def hung() -> None:
+        store = Conversation(*await asyncio.open_unix_connection(sock=ours), Seconds(reply=0.1, stored=0.1))
+        await store.send(b"x" * 50_000)  # some of it waits for the store to read
+        await store.send(b"\r\n.\r\n")
+        with pytest.raises(LostError, match="did not answer"):
+            await store.stored()
+        store.close()
+
+    with theirs:
+        asyncio.run(hung())
+        theirs.settimeout(10)
+        heard = b""
+        with suppress(ConnectionResetError):
+            while data := theirs.recv(65_536):
+                heard += data
+    assert heard.startswith(b"x") and not heard.endswith(b"\r\n.\r\n")
+
+
+@pytest.mark.parametrize("size", [2**21 + 100, 2**21 - 100, 2**22])
+def test_a_full_disk_makes_the_mail_server_try_again(hasty: tuple[Running, Store], size: int) -> None:
+    """Also where the last bytes find no room, which are written when all is read."""
+    running, store = hasty
+    store.answers = {}
+    start = b"A: b\r\n\r\n"
+    raw = start + b"x" * (size - len(start) - 2) + b"\r\n"
+    with running.client() as client:
+        expected = 250 if size < 2**21 else 452
+        assert [code for code, _ in send(client, raw, recipients=2)] == [expected] * 2
+        assert client.docmd("NOOP")[0] == 250
+        assert send(client, mail())[0][0] == 250
+    assert (store.messages[-2] == raw) == (expected == 250)
+
+
 @pytest.mark.parametrize("command", ["MAIL", "RCPT"])
 def test_a_store_that_is_lost_before_the_message_never_makes_mail_bounce(
     both: tuple[Running, Store], command: str
@@ -245,7 +339,7 @@ def test_at_the_end_the_message_under_way_is_finished(tmp_path: Path) -> None:
             notified,
             scripted_store(tmp_path / "store") as store,
             proxy(
-                tmp_path, f"unix:{store.path}", "--metrics", str(metrics), "--workers", "1", "--log-envelope"
+                tmp_path, f"unix:{store.path}", "--metrics", str(metrics), "--workers", "1", "--log-addresses"
             ) as running,
         ):
             assert notified.recv(100) == b"READY=1"
@@ -259,7 +353,9 @@ def test_at_the_end_the_message_under_way_is_finished(tmp_path: Path) -> None:
                 busy.send(mail() + b".\r\n")
                 assert busy.getreply() == (250, b"2.0.0 <0> saved")
             assert running.process.wait(30) == 0
-            assert "a@x" in str(running.lines()[-2]["to"])
+            said = log_rules.lines(running.said())
+            assert [one["event"] for one in said] == ["begun", "listening", "message", "stopped", "ended"]
+            assert "a@x" in said[2]["to"]
     finally:
         del os.environ["NOTIFY_SOCKET"]
     assert 'unpitch_lmtp_messages_total{verdict="promotional"} 1\n' in metrics.read_text()

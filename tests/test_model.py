@@ -12,7 +12,7 @@ import pytest
 
 from filters.errors import InputError
 from filters.features import Features
-from filters.model import WORDS_SCALE, Model, load
+from filters.model import WORDS_SCALE, Model, load, load_for
 
 GOOD: dict[str, Any] = {
     "schema": 1,
@@ -57,6 +57,15 @@ def test_contributions_add_up_to_the_log_odds_of_two_categories(tmp_path: Path) 
         "[" * 100_000,
         b"\x80\x04\x95".decode("latin-1"),
         GOOD | {"schema": 2},
+        GOOD | {"general": True},
+        GOOD | {"weights": {"sign": ["1", "2"]}},
+        GOOD | {"weights": {"sign": "12"}},
+        GOOD | {"weights": {"sign": [True, 1]}},
+        GOOD | {"weights": {"sign": [10**400, 0]}},
+        GOOD | {"weights": {str(number): [0, 0] for number in range(200_001)}},
+        GOOD | {"about": {"a": [[[[[[1]]]]]]}},
+        GOOD | {"categories": ["ad", "ad"]},
+        GOOD | {"categories": ["ad", ["note"]]},
         GOOD | {"bias": [0.0]},
         GOOD | {"weights": {"sign": [1.0]}},
         GOOD | {"weights": {"sign": [1e999, 0]}},
@@ -78,6 +87,19 @@ def test_m1_a_damaged_model_is_a_clear_error(tmp_path: Path, data: object) -> No
     path.write_text(data if isinstance(data, str) else json.dumps(data), encoding="utf-8")
     with pytest.raises(InputError, match="is no model file"):
         load(path)
+
+
+def test_a_general_model_of_before_its_views_is_refused_and_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"looks at mail otherwise\. Train .* again\. .*unpitch models --use shipped"):
+        load(write(tmp_path / "old.json", GOOD | {"general": True}))
+    assert load(write(tmp_path / "new.json", GOOD | {"general": True, "schema": 2})).general
+
+
+def test_a_model_of_other_mail_judges_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.json", GOOD)
+    assert load_for(path, {"ad", "note", "more"}) == load(path)
+    with pytest.raises(InputError, match="tells apart other mail: it knows of note"):
+        load_for(path, {"ad"})
 
 
 def test_m1_a_model_that_anybody_may_write_is_refused(tmp_path: Path) -> None:

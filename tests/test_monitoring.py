@@ -12,7 +12,9 @@ import pytest
 from scripted_imap import Answer, ScriptedServer
 from test_cli import unpitch
 
-from filters.errors import WriteError
+from filters.cli.cleaning import clean
+from filters.errors import UsageError, WriteError
+from filters.log import Log
 from filters.monitoring import Done, as_json, as_metrics, write_metrics
 
 NOW = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
@@ -23,7 +25,7 @@ DONE = [
 
 
 def test_one_line_of_json() -> None:
-    line = as_json(DONE, NOW, 77)
+    line = as_json(DONE, NOW, 77, Log())
     assert "\n" not in line
     data = json.loads(line)
     assert (data["schema"], data["exit_code"], data["moved"]) == (1, 77, 7)
@@ -31,13 +33,13 @@ def test_one_line_of_json() -> None:
 
 
 def test_a_text_file_for_prometheus() -> None:
-    text = as_metrics(DONE, NOW)
+    text = as_metrics(DONE, NOW, Log())
     assert 'unpitch_moved{account="home",folder="INBOX"} 7\n' in text
     assert 'unpitch_exit_code{account="a\\"b\\\\",folder=""} 77\n' in text
     assert 'unpitch_last_run_timestamp_seconds{account="home",folder="INBOX"} 1795485600\n' in text
     sample = re.compile(r'unpitch_\w+\{account="(?:[^"\\]|\\.)*",folder="[^"]*"\} [\d.]+')
     for line in text.splitlines():
-        assert line.startswith(("# HELP ", "# TYPE ")) or sample.fullmatch(line), line
+        assert line.startswith(("# HELP ", "# TYPE ", "unpitch_run_info{run=")) or sample.fullmatch(line), line
 
 
 def test_the_file_is_put_in_place_at_once(tmp_path: Path) -> None:
@@ -78,9 +80,13 @@ def test_all_accounts_in_turn_one_that_fails_stops_nobody_and_quiet_is_quiet(tmp
     assert unpitch("clean", "one", "two", "--yes", "--quiet", state=tmp_path).stdout == ""
 
 
-@pytest.mark.parametrize("args", [["--all", "one"], ["--all"], []])
-def test_where_to_go_must_be_said(args: list[str], tmp_path: Path) -> None:
-    assert unpitch("clean", *args, "--yes", state=tmp_path).returncode == 2
+@pytest.mark.parametrize(("sources", "all_accounts"), [(["one"], True), ([], True), ([], False)])
+def test_where_to_go_must_be_said(
+    sources: list[str], all_accounts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNPITCH_CONFIG", str(tmp_path / "config.toml"))
+    with pytest.raises(UsageError):
+        clean(sources, all_accounts=all_accounts, yes=True)
 
 
 def test_a_refused_login_is_tried_once_and_each_folder_has_its_own_line(tmp_path: Path) -> None:

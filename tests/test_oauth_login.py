@@ -9,6 +9,8 @@ import stat
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from threading import Thread
 
@@ -16,12 +18,18 @@ import mails
 import pytest
 from dovecot import Dovecot, missing
 from identity_provider import CLIENT, SECRET, IdentityProvider
-from scripted_imap import ScriptedServer
+from mailboxes import AT_ONCE, WANTED
+from scripted_imap import Answer, ScriptedServer
 from test_cli import unpitch
 
 from filters import oauth
+from filters.config import account_of
 from filters.errors import LoginError, TransientError, UsageError, WriteError
 from filters.oauth import Client, Grant
+from filters.sources import Mail
+from filters.sources.guarded import GuardedClient
+from filters.sources.imap import open_imap
+from filters.sources.session import Secret
 
 for extra in ("authlib", "keyring", "msal"):
     pytest.importorskip(extra, reason="the extra oauth is not installed")
@@ -49,7 +57,7 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IdentityProvi
 
 @pytest.fixture(autouse=True)
 def good(provider: IdentityProvider) -> None:
-    provider.refuse, provider.pending = None, 1
+    provider.refuse, provider.pending, provider.lasts = None, 1, 3600
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +162,86 @@ def test_leave_that_has_ended_is_said_once_and_given_anew(
     assert not any(secret in ended.stderr for secret in provider.given)
     again = unpitch("login", "work", state=tmp_path, **environment)  # the client is known from before
     assert again.returncode == 0, again.stderr
+
+
+def examined(state: Path, environment: dict[str, str]) -> list[dict[str, str]]:
+    """What `doctor` says of the account."""
+    found: list[dict[str, str]] = json.loads(unpitch("doctor", "work", "--json", state=state, **environment).stdout)[
+        "accounts"
+    ][1]["lines"]
+    return found
+
+
+def test_doctor_says_whether_leave_is_there_and_holds(
+    provider: IdentityProvider, server: Dovecot, environment: dict[str, str], tmp_path: Path
+) -> None:
+    user = server.new_user()
+    configured(tmp_path, server, user)
+    (line,) = examined(tmp_path, environment)
+    assert (line["about"], line["state"], line["next_step"]) == ("OAuth2", "failure", "Log in with: unpitch login work")
+    grant = Grant(Client("microsoft", CLIENT, server=provider.authority), provider._new("refresh"))
+    provider.user, provider._refresh[grant.refresh_token] = user, CLIENT
+    kept = {f"unpitch oauth {account_of(server.url(user))}": json.dumps(asdict(grant))}
+    Path(environment["PLAIN_KEYRING"]).write_text(json.dumps(kept))
+    before = len(provider.asked)
+    first, *rest = examined(tmp_path, environment)
+    assert (first["state"], first["text"]) == (
+        "ok",
+        "leave from Microsoft is kept in the keyring; it gave an access token just now, good for 60 minutes",
+    )
+    assert "login" in [one["about"] for one in rest] and len(provider.asked) == before + 1
+
+
+@pytest.mark.parametrize(("lasts", "asked"), [(3600, 1), (30, 2)])
+def test_a_token_that_is_about_to_end_is_replaced_before_it_is_refused(
+    lasts: int, asked: int, provider: IdentityProvider, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    provider.lasts = lasts
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(provider.ca_file))
+    where, token = str(tmp_path / "tokens"), provider._new("refresh")
+    provider._refresh[token] = CLIENT
+    oauth.keep("imap://ann@x", where, Grant(Client("microsoft", CLIENT, server=provider.authority), token))
+    source, before = oauth.TokenSource("imap://ann@x", "x", where, tmp_path), len(provider.asked)
+    answers: dict[str, Answer] = {
+        "CAPABILITY": b"* CAPABILITY IMAP4rev1 AUTH=XOAUTH2 MOVE UIDPLUS NAMESPACE\r\nTAG OK x\r\n",
+        "SASL": b"TAG OK in\r\n",
+        "UID SEARCH": [b"* BYE back soon\r\n<cut>", b"* SEARCH\r\nTAG OK x\r\n"],
+    }
+    with (
+        ScriptedServer(answers) as scripted,
+        closing(open_imap(scripted.url(), source, changes=False, patience=AT_ONCE, oauth=source.left)) as mailbox,
+    ):
+        assert [one for one in mailbox.scan(WANTED) if isinstance(one, Mail)] == []
+    assert len(provider.asked) - before == asked
+
+
+def test_a_replacement_that_is_not_given_is_asked_for_once() -> None:
+    """Nor is a new token replaced at once, however short it lasts."""
+    asked: list[int] = []
+
+    def token() -> str:
+        asked.append(1)
+        if len(asked) == 3:
+            raise LoginError("ended")
+        return f"token{len(asked)}"
+
+    secret = Secret(token, oauth=lambda: 10.0)
+    with ScriptedServer({"CAPABILITY": b"* CAPABILITY IMAP4rev1 AUTH=XOAUTH2\r\nTAG OK x\r\n"}) as scripted:
+
+        def log_in() -> None:
+            client = GuardedClient("127.0.0.1", scripted.port, tls=False, changes=False)
+            try:
+                secret.log_in(client, "ann")
+            finally:
+                client.logout()
+
+        log_in()
+        assert secret.renew()
+        log_in()
+        assert len(asked) == 2
+        with pytest.raises(LoginError, match="ended"):
+            log_in()
+        assert not secret.renew() and len(asked) == 3
 
 
 def test_tokens_in_a_file_where_there_is_no_keyring(
@@ -359,7 +447,7 @@ def test_two_runs_at_once_never_use_one_refresh_token_twice(
     where, token = str(tmp_path / "tokens"), provider._new("refresh")
     provider._refresh[token] = CLIENT
     oauth.keep("imaps://ann@x", where, Grant(Client("microsoft", CLIENT, server=provider.authority), token))
-    sources = [oauth.token_source("imaps://ann@x", "x", where, tmp_path) for _ in range(4)]
+    sources = [oauth.TokenSource("imaps://ann@x", "x", where, tmp_path) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(lambda one: one(""), sources))) == 4
     assert json.loads(Path(where).read_text())["refresh_token"] in provider._refresh

@@ -15,18 +15,16 @@ from pathlib import Path
 
 import mails
 import pytest
+import template
 import years
 from browser import Browser, browser, missing
 
-COMMAND = [sys.executable, "-m", "filters"]
 TRUST = ("--trust-authserv", mails.TRUSTED)
 
 
 def unpitch(*words: str | Path, state: Path) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "UNPITCH_STATE": str(state), "COLUMNS": "80", "TZ": "UTC"}
-    return subprocess.run(
-        [*COMMAND, *map(str, words)], capture_output=True, env=env, timeout=300, check=False, text=True
-    )
+    return template.run(words, env, seconds=300)
 
 
 def page_of(box: Path, *words: str) -> Path:

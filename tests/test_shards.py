@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import mails
@@ -16,11 +18,18 @@ import pytest
 from cluster import local_cluster
 from processes import running
 from test_cli import COMMAND, TRUST, unpitch
+from test_cli_training import WANTED as KINDS
+from test_cli_training import maildir
 
-from filters import senders, shards
+from filters import __version__, senders, shards
+from filters import model as models
+from filters.archive import Seen, Shard, findings
 from filters.authenticity import parse_trust
 from filters.errors import FiltersError, RefusedError
+from filters.gathering import gather
+from filters.labelled import Label, Read, Sealed, read_labelled
 from filters.model import shipped
+from filters.sources.local import open_local
 from filters.sweep import Policy, Setup
 
 SENDER = senders.load()
@@ -101,8 +110,8 @@ def test_a_shard_that_cannot_be_read_is_named_and_the_rest_goes_on(archive: list
     assert done.stdout == alone([archive[0], archive[2]], tmp_path, "--format", "jsonl")
 
 
-def listed(archive: list[str]) -> list[shards.Shard]:
-    return [shards.Shard(one, HOW, WANTED) for one in archive]
+def listed(archive: list[str]) -> list[Shard]:
+    return [Shard(one, HOW, WANTED) for one in archive]
 
 
 def killing(times: int) -> shards.Engine:
@@ -134,33 +143,38 @@ def killing(times: int) -> shards.Engine:
 
 
 def test_a_killed_process_costs_its_shard_another_try(archive: list[str]) -> None:
-    plain, struck = shards.Seen(), shards.Seen()
-    expected = list(shards.findings(listed(archive), shards.here(2), plain))
-    assert list(shards.findings(listed(archive), killing(2), struck)) == expected
+    plain, struck = Seen(), Seen()
+    expected = list(findings(listed(archive), shards.here(2), plain))
+    assert list(findings(listed(archive), killing(2), struck)) == expected
     assert not struck.failed and struck.tally.messages == plain.tally.messages == 25
 
 
 def test_a_shard_that_kills_every_process_is_named(archive: list[str]) -> None:
-    seen = shards.Seen()
-    found = list(shards.findings(listed(archive[:1]), killing(shards.ATTEMPTS), seen))
+    seen = Seen()
+    found = list(findings(listed(archive[:1]), killing(shards.ATTEMPTS), seen))
     assert not found
     assert [code for _, code in seen.failed] == [FiltersError.exit_code]
     assert archive[0] in seen.failed[0][0] and "died 3 times" in seen.failed[0][0]
 
 
 def test_breaking_off_ends_the_processes(archive: list[str]) -> None:
-    findings = shards.findings(listed(archive), shards.here(2), shards.Seen())
-    next(findings)
-    findings.close()
+    found = findings(listed(archive), shards.here(2), Seen())
+    next(found)
+    found.close()
     assert not running("filters.shards")
 
 
 def test_a_worker_of_another_version_or_with_another_model_is_refused(archive: list[str]) -> None:
-    shard = listed(archive)[0].as_json()
+    unit = {
+        "version": __version__,
+        "task": "filters.archive:look_through",
+        "log": {},
+        "shards": [listed(archive)[0].as_json()],
+    }
     with pytest.raises(RefusedError, match=r"A worker runs unpitch .*, and this is 0\.0\.1"):
-        shards.answer(json.dumps([shard | {"version": "0.0.1"}]))
+        shards.answer(json.dumps(unit | {"version": "0.0.1"}))
     with pytest.raises(RefusedError, match="another model"):
-        shards.answer(json.dumps([shard | {"digest": "0" * 64}]))
+        shards.answer(json.dumps(unit | {"shards": [unit["shards"][0] | {"digest": "0" * 64}]}))
 
 
 def test_mail_that_unpitch_moves_is_looked_through_with_the_journal(archive: list[str], tmp_path: Path) -> None:
@@ -177,6 +191,65 @@ def test_mail_that_unpitch_moves_is_looked_through_with_the_journal(archive: lis
     assert "you took it back once" in kept
     refused = unpitch("audit", box, "--scheduler", "tcp://127.0.0.1:9", state=state)
     assert refused.returncode == 2 and "--scheduler is for mail in files" in refused.stderr
+
+
+# --- labelled mail
+
+OPEN = partial(open_local, changes=False, stdin=io.BytesIO())
+
+
+def labels(archive: list[str]) -> list[Label]:
+    """Two labels by folder, and a list that names two mails of one."""
+    table = {"a.eml": "keep", "2@linkedin.com": "promotional"}
+    names = ["promotional", "keep", "keep", ""]
+    return [Label(name, one, by=None if name else table) for name, one in zip(names, archive, strict=False)]
+
+
+def gathered(archive: list[str], run: shards.Engine, read: Read) -> list[Sealed]:
+    found = gather(labels(archive), run, ours=True, general=True, read=read, told=lambda _messages, _shards: None)
+    return list(found)
+
+
+def in_turn(archive: list[str], read: Read) -> list[Sealed]:
+    return list(read_labelled(labels(archive), OPEN, SENDER, ours=True, general=True, read=read))
+
+
+def test_labelled_mail_is_the_same_whoever_reads_it(archive: list[str], scheduler: str) -> None:
+    """By one process in turn, by two, by the workers of a cluster, and when the process that reads a file is killed: so is the model."""
+    expected = Read()
+    in_turn_ = in_turn(archive, expected)
+    assert len(in_turn_) == 8 + 3 + 6 + 1 and expected.passed["unlabelled"] == 1
+    for run in (shards.here(2), shards.on_cluster(scheduler), killing(1)):
+        read = Read()
+        assert gathered(archive, run, read) == in_turn_
+        assert read == expected
+
+
+def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_learnt_from(tmp_path: Path) -> None:
+    ads, inbox = maildir(tmp_path / "ads", ("partner_inmail",), 22), maildir(tmp_path / "inbox", KINDS, 6)
+    said = [f"promotional={ads}", f"keep={inbox}", f"keep={tmp_path / 'absent'}"]
+    words = ["train", *(word for one in said for word in ("--label", one)), "--from-scratch", "--output"]
+    done = unpitch(*words, str(tmp_path / "model.json"), state=tmp_path / "state")
+    assert done.returncode == 66, done.stderr
+    assert "1 file could not be read to the end:" in done.stdout
+    assert done.stderr.count("\n") == 1 and "absent: no such path" in done.stderr
+    assert models.load(tmp_path / "model.json").about["own_mails"] == {"keep": 24, "promotional": 22}
+
+
+def test_a_training_that_is_stopped_leaves_no_file_and_says_so(archive: list[str], tmp_path: Path) -> None:
+    big = mbox(tmp_path / "big.mbox", *(mails.mail(number=number) for number in range(400)))
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "UNPITCH_STATE": str(tmp_path / "state"), "TMPDIR": str(tmp_path / "tmp")}
+    words = ["train", "--label", f"promotional={big}", "--label", f"keep={archive[2]}"]
+    process = subprocess.Popen([*COMMAND, *words], stderr=subprocess.PIPE, env=environment)
+    while not running("filters.shards", process.pid) and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert b"A model that was not finished is not kept" in said and b"journal" not in said
+    assert not list((tmp_path / "tmp").iterdir()) and not (tmp_path / "state").exists()
+    assert not running("filters.shards", process.pid)
 
 
 # --- a Dask cluster

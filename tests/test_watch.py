@@ -129,13 +129,17 @@ def test_ctrl_c_is_no_failure(tmp_path: Path) -> None:
 def test_a_server_that_goes_and_comes_loses_and_misses_nothing(tmp_path: Path) -> None:
     with Dovecot() as server:
         user = server.new_user()
-        state = configured(tmp_path / "state", home=server.url(user, plain=True))
-        with watching(state, "home", "--yes") as watch:
+        state, metrics = configured(tmp_path / "state", home=server.url(user, plain=True)), tmp_path / "m.prom"
+        well = 'unpitch_exit_code{account="home",folder="INBOX"} 0\n'
+        with watching(state, "home", "--yes", "--metrics", str(metrics)) as watch:
             watch.says("Watching")
+            watch.until(lambda: well in metrics.read_text())
             server._stop()
             server.deliver(user, mails.mail(number=1))
+            watch.until(lambda: well not in metrics.read_text())
             server._start()
             watch.until(lambda: moved(server, user) == 1)
+            watch.until(lambda: well in metrics.read_text())
             assert watch.end() == 0
 
 

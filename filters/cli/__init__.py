@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from filters.cli import (
     auditing,
     cleaning,
     configuration,
+    exporting,
     granting,
     initial,
     learning,
@@ -32,13 +34,15 @@ from filters.cli import (
 )
 from filters.cli.ending import ENDING, SIGTERM_CODE
 from filters.errors import FiltersError, WriteError
+from filters.log import log
 from filters.safe_text import safe_text
 
-#: No word of `undo --last`: where this run moved nothing, that would take back the one before.
-_STOPPED = (
-    "Stopped. What was moved so far is in the journal: `unpitch runs` shows it, `unpitch undo --run ID` takes it back."
-)
-_REPORT = "What was moved so far is in the journal. Please report this."
+#: What a command that was broken off leaves behind. No word of `undo --last`: where this run moved nothing, that would take back the
+#: one before.
+_JOURNAL = "What was moved so far is in the journal: `unpitch runs` shows it, `unpitch undo --run ID` takes it back."
+_MODELS = "A model that was not finished is not kept: `unpitch models` shows which one is in use."
+_LEFT = dict.fromkeys(("clean", "undo", "watch"), _JOURNAL) | dict.fromkeys(("learn", "train"), _MODELS)
+_LEFT |= dict.fromkeys(("audit", "evaluate", "explain"), "Nothing was changed.")
 
 app = typer.Typer(
     name="unpitch",
@@ -59,6 +63,7 @@ cleaning.add_to(app)
 watching.add_to(app)
 scheduling.add_to(app)
 serving.add_to(app)
+exporting.add_to(app)
 undoing.add_to(app)
 tell.add_to(app)
 learning.add_to(app)
@@ -84,15 +89,20 @@ def main() -> None:
         _end(str(error), error.exit_code)
     except SystemExit as end:
         if end.code in (1, 130):  # Ctrl-C, at a prompt or elsewhere
-            _end(_STOPPED, 130)
+            _end(_with_rest("Stopped."), 130)
         if end.code == SIGTERM_CODE:
-            _end(_STOPPED, SIGTERM_CODE)
+            _end(_with_rest("Stopped."), SIGTERM_CODE)
         _end("", int(end.code or 0))
     except Exception as error:  # its text may hold mail
         at = traceback.extract_tb(error.__traceback__)[-1]
-        _end(
-            f"A defect in unpitch: {type(error).__name__} in {Path(at.filename).name}, line {at.lineno}. {_REPORT}", 70
-        )
+        defect = f"A defect in unpitch: {type(error).__name__} in {Path(at.filename).name}, line {at.lineno}."
+        _end(_with_rest(f"{defect} Please report this."), 70)
+
+
+def _with_rest(text: str) -> str:
+    """What happened, and what the command that it happened to leaves behind."""
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    return f"{text} {_LEFT.get(command, '')}".rstrip()
 
 
 class _Output:
@@ -121,7 +131,7 @@ def _writing() -> Iterator[None]:
         raise SystemExit(WriteError.exit_code) from None
     except OSError as error:
         why = (error.strerror or "unknown error").lower()
-        raise WriteError(f"The output cannot be written: {why}. What was moved so far is in the journal.") from None
+        raise WriteError(_with_rest(f"The output cannot be written: {why}.")) from None
 
 
 def _guard_streams() -> None:
@@ -137,11 +147,16 @@ def _guard_streams() -> None:
 
 def _end(message: str, code: int) -> NoReturn:
     """End with one line on stderr, and let go of what could not be written."""
-    for stream, text in ((sys.stdout, ""), (sys.stderr, f"unpitch: {safe_text(message)}\n" if message else "")):
+    mine = log()
+    line = f"unpitch: {safe_text(message)}\n" if message and not mine.as_json else ""
+    for stream, text in ((sys.stdout, ""), (sys.stderr, line)):
         try:
             stream.write(text)
             stream.flush()
         except (OSError, WriteError, SystemExit):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             code = code or WriteError.exit_code
+    if message:
+        mine.event("error", why=message, exit_code=code)
+    mine.event("ended", exit_code=code, seconds=round(time.monotonic() - mine.began, 3))
     sys.exit(code)

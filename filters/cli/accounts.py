@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Annotated
@@ -27,6 +28,7 @@ from filters.cli.options import (
 from filters.config import account_of
 from filters.credentials import to_keyring
 from filters.errors import FiltersError, RefusedError, UsageError
+from filters.oauth import KEYRING, TokenSource, kept, provider_named
 from filters.report import say
 from filters.safe_text import safe_text
 from filters.sources.location import SCHEMES, parse_url
@@ -66,7 +68,9 @@ def doctor(
     now = datetime.now(UTC)
     found = [("", examine.machine(journal_path(), now))]
     for name, location in _asked(way_in, account):
-        if found[-1][0] != name or not any(line.about == "login" and line.state == "failure" for line in found[-1][1]):
+        if found[-1][0] != name or not any(
+            line.about in ("login", "OAuth2") and line.state == "failure" for line in found[-1][1]
+        ):
             found.append(
                 (name, _examined(way_in, location, now))
             )  # a refused password is tried once: accounts get locked
@@ -101,7 +105,28 @@ def _examined(way_in: Access, location: str, now: datetime) -> list[examine.Line
         trusted = tuple(map(parse_trust, trust)) or pinned_for(parse_url(location).host)
     except FiltersError as error:
         return [examine.Line("mailbox", "failure", str(error))]
-    return examine.account(location, lambda: way_in.describe(location, examine.NEWEST), trusted, now)
+    secret, command = way_in.secret(location), way_in.wants(location).oauth_token_command
+
+    def lines() -> list[examine.Line]:
+        return examine.account(location, lambda: way_in.describe(location, examine.NEWEST, secret), trusted, now)
+
+    if isinstance(secret, TokenSource):
+        return _by_leave(secret, lines)
+    return [examine.token_program(command[0]), *lines()] if command else lines()
+
+
+def _by_leave(source: TokenSource, lines: Callable[[], list[examine.Line]]) -> list[examine.Line]:
+    """Of an account that is let in by OAuth2. Without leave no server is asked for anything."""
+    try:
+        title = provider_named(kept(source.id, source.where, source.name).client.provider).title
+    except FiltersError as error:
+        return [examine.no_leave(error)]
+    found = lines()
+    place = "the keyring" if source.where == KEYRING else source.where
+    return [
+        examine.leave(f"leave from {title} is kept in {place}", source.asked, source.ends and source.left()),
+        *found,
+    ]
 
 
 def _show(name: str, lines: list[examine.Line]) -> None:

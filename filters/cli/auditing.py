@@ -5,21 +5,23 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from filters import __version__, senders, shards
-from filters.cli.mailbox import TELL_SECONDS, audit_sources
+from filters import __version__, archive, senders, shards
+from filters.cli.mailbox import audit_sources, telling_files
 from filters.cli.options import (
     Access,
     CaFile,
+    Jobs,
     Keyring,
+    LogAddresses,
+    LogFormat,
     Move,
     Never,
     OAuthTokens,
@@ -27,24 +29,26 @@ from filters.cli.options import (
     PasswordCommand,
     PasswordFile,
     Region,
+    Scheduler,
     Sources,
     TokenCommand,
     Trust,
     Unverified,
     access,
+    begin,
     check_day,
     console,
     journal_path,
-    progress,
     warn,
 )
 from filters.cli.writing import check_free, write_private
 from filters.config import account_of
 from filters.errors import UsageError
 from filters.journal import look_into
+from filters.log import log
 from filters.report import LINES, Audit, Figures, audit_json, audit_text, without_names
 from filters.safe_text import safe_text
-from filters.sources.location import SCHEMES
+from filters.sources.location import are_files
 from filters.sweep import Finding
 
 
@@ -80,14 +84,13 @@ def audit(
     password_file: PasswordFile = None,
     keyring: Keyring = False,
     ca_file: CaFile = None,
-    jobs: Annotated[
-        int, typer.Option("--jobs", metavar="N", min=0, help="Processes for several files; 0: one for each processor.")
-    ] = 0,
-    scheduler: Annotated[
-        str, typer.Option("--scheduler", metavar="ADDRESS", help="Look through files on this Dask cluster.")
-    ] = "",
+    jobs: Jobs = 0,
+    scheduler: Scheduler = "",
+    log_format: LogFormat = "text",
+    log_addresses: LogAddresses = False,
 ) -> None:
     """Look only: what LinkedIn sends, which of it is promotional and why, and how to opt out. Changes nothing."""
+    begin("audit", log_format, log_addresses)
     if output not in ("text", "json", *LINES):
         raise UsageError(f"--format is text, json, {', '.join(LINES)}; not {safe_text(output)}.")
     way_in = access(
@@ -110,9 +113,11 @@ def audit(
         check_free(html, force)
     lines, found, code = LINES.get(output), Audit(), 0
     if _is_archive(locations, scheduler):
-        engine = shards.on_cluster(scheduler) if scheduler else shards.here(jobs)
+        engine = shards.engine(jobs, scheduler)
         streamed = lines if not (html or anonymous) else None
-        code = _look_through(found, [_shard(one, way_in) for one in locations], engine, streamed)
+        code = _look_through(
+            found, [_shard(number, one, way_in) for number, one in enumerate(locations, 1)], engine, streamed
+        )
         lines = None if streamed else lines
     else:
         audit_sources(found, locations, way_in)
@@ -146,9 +151,8 @@ def page_of(figures: Figures, region: str) -> Iterator[bytes]:
 
 def _is_archive(locations: Sequence[str], scheduler: str) -> bool:
     """Whether each location is a shard for a process of its own: mail in files, of which the journal knows nothing."""
-    files = [one for one in locations if one != "-" and not one.lower().startswith(SCHEMES)]
-    if len(files) == len(locations) and not _known(files):
-        return bool(scheduler) or len(files) > 1
+    if are_files(locations) and not _known(locations):
+        return bool(scheduler) or len(locations) > 1
     if scheduler:
         raise UsageError("--scheduler is for mail in files of which no mail was moved. Leave it out.")
     return False
@@ -164,22 +168,22 @@ def _known(locations: Sequence[str]) -> bool:
         )
 
 
-def _shard(location: str, way_in: Access) -> shards.Shard:
-    terms = way_in.terms(location, None)
-    return shards.Shard(os.path.abspath(location), terms.setup, terms.policy)
+def _shard(number: int, location: str, way_in: Access) -> archive.Shard:
+    terms, account = way_in.terms(location, None), way_in.account(location)
+    return archive.Shard(os.path.abspath(location), terms.setup, terms.policy, account.name if account else number)
 
 
 def _look_through(
     found: Audit,
-    asked: list[shards.Shard],
+    asked: list[archive.Shard],
     engine: shards.Engine,
     lines: Callable[[Iterable[Finding]], Iterator[str]] | None,
 ) -> int:
     """Look through all shards, into `found`, or into `lines` on stdout as they come, which are not kept. What cannot be looked through
     is named, and the rest goes on; the exit code is that of the first."""
-    seen = shards.Seen(found.tally, found.sources)
+    seen = archive.Seen(found.tally, found.sources)
     try:
-        with _telling(len(asked)) as told, closing(shards.findings(asked, engine, seen, told)) as findings:
+        with telling_files(len(asked)) as told, closing(archive.findings(asked, engine, seen, told)) as findings:
             if lines:
                 sys.stdout.writelines(lines(findings))
             else:
@@ -188,24 +192,6 @@ def _look_through(
         if not found.tally.messages:
             raise
         found.stopped = True
-    for why, _ in seen.failed:
+    for why, _ in seen.failed if not log().as_json else ():  # else it was told already
         warn(why)
     return seen.failed[0][1] if seen.failed else 0
-
-
-@contextmanager
-def _telling(total: int) -> Iterator[shards.Told]:
-    """A line on the terminal that says how many shards and messages were looked through; brought up to date by any thread."""
-    messages = done = 0
-    last = 0.0
-    with progress() as line:
-        task = line.add_task("", total=total, rate="")
-
-        def told(more_messages: int, more_shards: int) -> None:
-            nonlocal messages, done, last
-            messages, done = messages + more_messages, done + more_shards
-            if time.monotonic() - last > TELL_SECONDS:
-                last = time.monotonic()
-                line.update(task, completed=done, description=f"{done:,} of {total:,} files, {messages:,} messages")
-
-        yield told

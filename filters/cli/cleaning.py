@@ -20,6 +20,8 @@ from filters.cli.options import (
     Access,
     CaFile,
     Keyring,
+    LogAddresses,
+    LogFormat,
     Move,
     Never,
     OAuthTokens,
@@ -33,12 +35,14 @@ from filters.cli.options import (
     Trust,
     Unverified,
     access,
+    begin,
     console,
     journal_path,
     warn,
 )
 from filters.errors import LimitError, UsageError
 from filters.limits import MAX_MOVES
+from filters.log import log
 from filters.monitoring import Done
 from filters.preferences import Preferences
 from filters.report import opt_out_text, say
@@ -119,12 +123,15 @@ def clean(
     metrics: Annotated[
         Path | None, typer.Option("--metrics", metavar="FILE", help="Write a text file for Prometheus' node exporter.")
     ] = None,
+    log_format: LogFormat = "text",
+    log_addresses: LogAddresses = False,
 ) -> None:
     """Move the promotional mail to a folder, after showing it and asking. `undo` takes it back.
 
     The first run for an account only shows, unless you add --yes. Of an account in the configuration, later runs look only at what is
     new. One that fails does not keep the others from their turn.
     """
+    mine = begin("clean", log_format, log_addresses)
     if not (dry_run or yes or sys.stdin.isatty()):
         raise UsageError("There is no terminal to ask on. Add --yes to move, or --dry-run to see what would be moved.")
     if quiet and not (yes or dry_run):
@@ -168,22 +175,25 @@ def clean(
     else:
         locations = _locations(way_in, sources or [], all_accounts)
         all_done, refused = [], set[str]()
-        for location in locations:
+        for number, location in enumerate(locations, 1):
+            account = way_in.account(location)
+            mine.account = account.name if account else number
             shown = Console(file=io.StringIO(), highlight=False, emoji=False, markup=False) if quiet else out
             ask = None if yes else typer.confirm
             done = clean_location(shown, way_in, location, journal_path(), refused, dry_run=dry_run, full=full, ask=ask)
+            done.number = 0 if account else number
             all_done.append(done)
             text = shown.file.getvalue() if isinstance(shown.file, io.StringIO) else ""
             _tell(out, [done], text, verbose=verbose)
-        code = _code(all_done)
+        mine.account, code = None, _code(all_done)
         if not quiet and code in (0, LimitError.exit_code):
             sender = senders.load()
             out.print()
             opt_out_text(out, sender, sorted(sender.promotional), way_in.region(locations), brief=True)
     if stats:
-        print(monitoring.as_json(all_done, started, code))
+        print(monitoring.as_json(all_done, started, code, mine))
     if metrics:
-        monitoring.write_metrics(metrics, monitoring.as_metrics(all_done, datetime.now(UTC)))
+        monitoring.write_metrics(metrics, monitoring.as_metrics(all_done, datetime.now(UTC), mine))
     raise typer.Exit(code)
 
 
@@ -198,7 +208,8 @@ def _tell(out: Console, all_done: Sequence[Done], text: str, *, verbose: bool) -
     if any(done.moved or done.left or done.unsettled or done.error for done in all_done):
         print(text, end="")
     for done in all_done:
-        if done.error and done.error != SHUT_OUT:
+        monitoring.tell(log(), done)
+        if done.error and done.error != SHUT_OUT and not log().as_json:
             warn(done.error if done.account in done.error else f"{done.account}: {done.error}")
         if verbose:
             say(out, _cost(done), "dim")

@@ -33,6 +33,7 @@ from filters.cli.options import Access
 from filters.errors import BusyError, FiltersError, InputError, NotFoundError, RefusedError, UsageError
 from filters.journal import look_into
 from filters.limits import DAYS, RUNS, why_stopped
+from filters.log import divert, log, task
 from filters.monitoring import Done
 from filters.preferences import Preferences
 from filters.registry import write_file
@@ -88,7 +89,8 @@ def load_tasks(path: Path, share: str, *, full: bool, dry_run: bool) -> list[Tas
             "defaults": found.tables.get("defaults", {}),
             "accounts": {one.name: found.tables["accounts"][one.name]},
         }
-        job = json.dumps({"version": __version__, "tables": tables, "full": full, "dry_run": dry_run})
+        how = {"full": full, "dry_run": dry_run, "log": log().for_tasks()}
+        job = json.dumps({"version": __version__, "tables": tables} | how)
         todo.append((turns[host], Task(one.name, host, job)))
         turns[host] += 1
     return [task for _, task in sorted(todo, key=lambda pair: pair[0])]
@@ -141,9 +143,11 @@ def answer(job: str) -> str:
         Console(file=out, highlight=False, emoji=False, markup=False, width=120),
     )
     done, refused = list[Done](), set[str]()
-    for location in account.locations():
-        how = {"dry_run": asked["dry_run"], "full": asked["full"]}
-        done.append(nightly.clean_location(shown, way_in, location, journal, refused, **how, ask=None))
+    with task(asked["log"], account.name) as told:
+        for location in account.locations():
+            how = {"dry_run": asked["dry_run"], "full": asked["full"]}
+            done.append(nightly.clean_location(shown, way_in, location, journal, refused, **how, ask=None))
+        told["exit_code"] = next((one.exit_code for one in done if one.exit_code), 0)
     return json.dumps({"done": [asdict(one) for one in done], "text": out.getvalue(), "usual": usual})
 
 
@@ -178,6 +182,7 @@ def _died(task: Task) -> Answer:
 def main() -> None:
     """A worker of this computer: a task on each line of stdin, its answer on each line of stdout. SIGTERM lets a batch finish."""
     ENDING.obey()
+    divert()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing that prints can write among the answers
     for job in sys.stdin:
@@ -264,12 +269,13 @@ def _serve(pending: _Pending, running: set[subprocess.Popen[str]], given: Queue[
         while taken := pending.take():
             number, task = taken
             found = None
-            for _ in range(ATTEMPTS):
+            for attempt in range(1, ATTEMPTS + 1):
                 if process is None or process.poll() is not None:
                     process = _start()
                     running.add(process)
                 if (found := _ask(process, task)) or pending.ended:
                     break
+                log().event("task_died", account=task.name, attempt=attempt)
                 _end(process, running)
             pending.give_back(task)
             if found or not pending.ended:
@@ -291,10 +297,10 @@ def _end(process: subprocess.Popen[str], running: set[subprocess.Popen[str]]) ->
 
 def _start() -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "filters.cli.fleet"],
+        [sys.executable, "-P", "-W", "ignore", "-m", "filters.cli.fleet"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=None if log().as_json else subprocess.DEVNULL,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
         start_new_session=True,  # Ctrl-C is for the process that asks; it ends this one
         text=True,

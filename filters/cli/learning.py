@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from filters import corrections, senders
+from filters.cli.labelling import telling
 from filters.cli.mailbox import candidates, gather, unverified
 from filters.cli.options import (
     Access,
@@ -28,7 +29,7 @@ from filters.cli.options import (
     setup,
     warn,
 )
-from filters.cli.training import adopt, telling
+from filters.cli.training import adopt
 from filters.errors import BusyError, FiltersError, LimitError, NotFoundError
 from filters.journal import Journal, look_into
 from filters.labelled import Labelled

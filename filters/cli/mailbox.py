@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from operator import sub
 from pathlib import Path
 
 from rich.progress import Progress
@@ -15,7 +16,9 @@ from filters.cli.options import Access, journal_path, progress
 from filters.corrections import Noticed
 from filters.errors import FiltersError
 from filters.journal import TAKEN_BACK, Candidate, look_into
+from filters.log import log
 from filters.report import Audit
+from filters.shards import Told
 from filters.sources import Source, place_name
 from filters.sweep import Policy, Setup, sweep
 from filters.systemd import alive
@@ -27,10 +30,17 @@ TELL_SECONDS = 0.1
 def audit_sources(found: Audit, locations: list[str], way_in: Access) -> Audit:
     """What the sources hold. Opens them without leave to change anything. Ctrl-C ends the looking, and leaves what was seen."""
     try:
-        for location in locations:
+        for number, location in enumerate(locations, 1):
+            account, start = way_in.account(location), time.monotonic()
+            log().account = account.name if account else number
+            before = found.tally.messages, len(found.findings), len(found.tally.unreadable)
             with closing(way_in.open(location, changes=False)) as source:
                 terms = way_in.terms(location, source)
                 gather_by_journal(source, terms.setup, terms.policy, found)
+            after = found.tally.messages, len(found.findings), len(found.tally.unreadable)
+            counts = dict(zip(("messages", "found", "unreadable"), map(sub, after, before), strict=True))
+            log().event("account", **counts, seconds=round(time.monotonic() - start, 3), exit_code=0)
+        log().account = None
     except KeyboardInterrupt:
         if not found.tally.messages:
             raise
@@ -104,3 +114,21 @@ def _teller(line: Progress, source: Source, found: Audit) -> Callable[[], object
             line.update(task, completed=found.tally.messages - before, description=done, rate=rate)
 
     return tell
+
+
+@contextmanager
+def telling_files(total: int) -> Iterator[Told]:
+    """A line on the terminal that says how many files and messages were looked through; brought up to date by any thread."""
+    messages = done = 0
+    last = 0.0
+    with progress() as line:
+        task = line.add_task("", total=total, rate="")
+
+        def told(more_messages: int, more_shards: int) -> None:
+            nonlocal messages, done, last
+            messages, done = messages + more_messages, done + more_shards
+            if time.monotonic() - last > TELL_SECONDS:
+                last = time.monotonic()
+                line.update(task, completed=done, description=f"{done:,} of {total:,} files, {messages:,} messages")
+
+        yield told

@@ -24,6 +24,8 @@ from filters.database import DamagedError, keep_aside
 from filters.errors import InputError, UsageError
 from filters.journal import Journal, open_journal
 from filters.limits import MAX_MOVES, Limits
+from filters.log import Log, log
+from filters.oauth import TokenSource
 from filters.preferences import USUAL, Preferences, checked_categories, checked_never, checked_target, checked_tokens
 from filters.registry import Registry
 from filters.safe_text import safe_text
@@ -118,15 +120,50 @@ Keyring = Annotated[
 CaFile = Annotated[
     Path | None, typer.Option("--ca-file", metavar="FILE", help="Certificate authority of a private server (PEM).")
 ]
+Jobs = Annotated[
+    int, typer.Option("--jobs", metavar="N", min=0, help="Processes for several files; 0: one for each processor.")
+]
+Scheduler = Annotated[
+    str, typer.Option("--scheduler", metavar="ADDRESS", help="Look through files on this Dask cluster.")
+]
 Region = Annotated[
     str | None,
     typer.Option("--region", metavar="eu|other", help="Where you live, for the routes to opt out. Default: both."),
 ]
 
 
+LogFormat = Annotated[
+    str,
+    typer.Option(
+        "--log-format", metavar="text|json", help="Of what goes to stderr; json: one object a line, see the README."
+    ),
+]
+LogAddresses = Annotated[
+    bool,
+    typer.Option(
+        "--log-addresses", help="Show addresses in the log, statistics and metrics. Without it there is none in them."
+    ),
+]
+
+
+def begin(command: str, log_format: str, addresses: bool, run: str = "", account: str | None = None) -> Log:
+    """Let the log of this process begin, as options say; `run` is the id of the run that it belongs to, "" a new one, and `account` the
+    only one that it is about. Raises UsageError."""
+    if log_format not in ("text", "json"):
+        raise UsageError(f"--log-format is text or json, not {safe_text(log_format, 40)}.")
+    mine = log()
+    mine.as_json, mine.addresses, mine.run = log_format == "json", addresses, run or mine.run
+    mine.account = account
+    mine.event("begun", command=command, version=__version__)
+    return mine
+
+
 def warn(text: str) -> None:
     """A line on stderr."""
-    print(f"unpitch: {safe_text(text)}", file=sys.stderr)
+    if log().as_json:
+        log().event("warning", why=text)
+    else:
+        print(f"unpitch: {safe_text(text)}", file=sys.stderr)
 
 
 PATIENCE = Patience(tell=warn, sleep=ENDING.pause)
@@ -181,36 +218,39 @@ class Access:
 
     def open(self, location: str, *, changes: bool) -> Source:
         """The source at a location."""
+        password = self.password or self.secret(location)
         return open_source(
             location,
-            self.password or self.secret(location),
+            password,
             changes=changes,
             ca_file=self.wants(location).ca_file,
             stdin=sys.stdin.buffer,
             patience=PATIENCE,
-            oauth=by_token(self.wants(location)),
+            oauth=self._oauth(location, password),
         )
+
+    def _oauth(self, location: str, password: Callable[[str], str]) -> bool | Callable[[], float]:
+        """Whether the login is by a token, and where that is known, for how long it is good."""
+        return password.left if isinstance(password, TokenSource) else by_token(self.wants(location))
 
     def open_at(self, account: str) -> Callable[[str], Source]:
         """Opens a folder of an account, with leave to change it."""
         return lambda folder: self.open(location_of(account, folder), changes=True)
 
-    def describe(self, location: str, newest: int) -> Description:
-        """What the server at an IMAP location says of itself, with the headers of so many messages."""
+    def describe(self, location: str, newest: int, secret: Callable[[str], str] | None = None) -> Description:
+        """What the server at an IMAP location says of itself, with the headers of so many messages. `secret`: the way to it, if made already."""
         from filters.sources.describing import describe  # noqa: PLC0415  (brings imapclient, as `open_source` does)
 
-        wanted, password = self.wants(location), self.password or self.secret(location)
-        oauth = by_token(wanted)
-        return describe(location, password, ca_file=wanted.ca_file, patience=PATIENCE, newest=newest, oauth=oauth)
+        ca_file, password = self.wants(location).ca_file, secret or self.password or self.secret(location)
+        oauth = self._oauth(location, password)
+        return describe(location, password, ca_file=ca_file, patience=PATIENCE, newest=newest, oauth=oauth)
 
     def secret(self, location: str) -> Callable[[str], str]:
         """A way to the password or the access token for a location, as options and configuration say; it gets the printable account."""
         account, wanted = self.account(location), self.wants(location)
         name = account.name if account else ""
         if wanted.oauth_tokens:
-            from filters.oauth import token_source  # noqa: PLC0415  (0.02 s that only such accounts should cost)
-
-            return token_source(
+            return TokenSource(
                 config.account_of(location), name or location, wanted.oauth_tokens, config.state_folder()
             )
         return lambda printable: password_for(
@@ -364,7 +404,7 @@ def check_day(text: str) -> date | None:
 
 def progress() -> Progress:
     """A line on stderr that says how far a sweep is, how fast, and how long it still takes; silent when stderr is no terminal."""
-    quiet = not sys.stderr.isatty()
+    quiet = log().as_json or not sys.stderr.isatty()
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),

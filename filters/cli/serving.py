@@ -16,11 +16,12 @@ import typer
 
 from filters import senders
 from filters.authenticity import parse_trust
-from filters.cli.options import Trust, model_registry
+from filters.cli.options import LogAddresses, LogFormat, Trust, begin, model_registry
 from filters.errors import FiltersError, RefusedError, ServerError, UsageError
 from filters.monitoring import write_metrics
 from filters.serve.endpoints import Endpoint, parse_endpoint
 from filters.serve.records import Records
+from filters.serve.store import Seconds
 from filters.systemd import notify
 
 if TYPE_CHECKING:
@@ -54,6 +55,15 @@ def lmtp(
         int, typer.Option("--workers", min=0, help="Processes that judge. Default: one a processor.")
     ] = 0,
     connections: Annotated[int, typer.Option("--connections", min=1, help="At most so many at the same time.")] = 100,
+    store_seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--store-seconds",
+            metavar="N",
+            min=0.1,
+            help="Wait so long for each answer of the store. Default: 60, and 300 after a message.",
+        ),
+    ] = None,
     name: Annotated[
         str, typer.Option("--name", metavar="HOST", help="How to call ourselves. Default: this host.")
     ] = "",
@@ -62,21 +72,16 @@ def lmtp(
         bool,
         typer.Option("--allow-remote", help="Other machines may be listened to, or be the store. LMTP has no login."),
     ] = False,
-    log_format: Annotated[
-        str, typer.Option("--log-format", metavar="text|json", help="Of the lines on stderr.")
-    ] = "text",
-    log_envelope: Annotated[
-        bool, typer.Option("--log-envelope", help="Log senders and recipients. Without it no address is logged.")
-    ] = False,
+    log_format: LogFormat = "text",
+    log_addresses: LogAddresses = False,
     metrics: Annotated[
         Path | None,
         typer.Option("--metrics", metavar="FILE", help="Counts, for Prometheus' node exporter; every 15 s."),
     ] = None,
 ) -> None:
     """Stand between a mail server and its store: pass mail on by LMTP, with the verdict in a header. See the README."""
+    log = begin("serve lmtp", log_format, log_addresses)
     here, there = parse_endpoint(listen), parse_endpoint(to)
-    if log_format not in ("text", "json"):
-        raise UsageError("--log-format is text or json.")
     if not remote and not (here.is_local and there.is_local):
         raise UsageError(
             "LMTP knows no login: listen on loopback or a unix socket. --allow-remote, if your network sees to that."
@@ -85,7 +90,7 @@ def lmtp(
         "model": str(model or model_registry().active()),
         "trusted": [[one.id, one.placement] for one in map(parse_trust, trust or ())],
     }
-    records = Records(_say, as_json=log_format == "json", envelope=log_envelope)
+    records = Records(_say, log)
     try:
         from filters.serve.judging import Judges  # noqa: PLC0415
         from filters.serve.lmtp import Proxy  # noqa: PLC0415  (an extra)
@@ -94,10 +99,15 @@ def lmtp(
     senders.load()
     judges = Judges(setup, workers or os.cpu_count() or 1)
     try:
-        proxy = Proxy(there, judges, records, name or socket.gethostname(), connections)
+        proxy = Proxy(there, judges, records, name or socket.gethostname(), connections, _seconds(store_seconds))
         asyncio.run(_run(proxy, here, _mode(socket_mode), metrics))
     finally:
         judges.close()
+
+
+def _seconds(most: float | None) -> Seconds:
+    usual = Seconds()
+    return Seconds(min(usual.connect, most), most, most) if most else usual
 
 
 def _say(line: str) -> None:

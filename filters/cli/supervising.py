@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import typer
@@ -21,15 +21,15 @@ from filters.systemd import alive, notify
 _LOOK, _AGAIN, _FINISH = 2.0, 300.0, 60.0
 
 
-def run(names: Sequence[str], options: Sequence[str]) -> None:
-    """Watch all of them until SIGTERM, or until each has ended for good; then raises typer.Exit with the first code."""
+def run(names: Sequence[str], options: Callable[[str], Sequence[str]]) -> None:
+    """Watch all of them, each with the `options` for its name, until SIGTERM, or until each has ended for good; then raises typer.Exit with the first code."""
     with _processes() as running:
         due = dict.fromkeys(names, 0.0)
         codes: dict[str, int] = {}
         while due or running:
             for name in [name for name, when in due.items() if when <= time.monotonic()]:
                 with ENDING.hold():
-                    running[name] = _start(name, options)
+                    running[name] = _start(name, options(name))
                     del due[name]
             for name in [name for name, one in running.items() if one.poll() is not None]:
                 code = running.pop(name).returncode

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,9 +14,19 @@ from rich.console import Console
 
 from filters import model as models
 from filters import senders
-from filters.cli.options import Access, CaFile, PasswordCommand, access, console, model_registry, progress
+from filters.cli.labelling import LabelList, Labels, LabelSources, Reading, names_of, said_of, telling
+from filters.cli.options import (
+    CaFile,
+    Jobs,
+    PasswordCommand,
+    Scheduler,
+    access,
+    console,
+    model_registry,
+    warn,
+)
 from filters.errors import InputError, LimitError, UsageError
-from filters.labelled import Label, Labelled, Read, Shelf, is_ours, parse_label, read_labelled, read_list
+from filters.labelled import Label, Labelled, Read, Shelf, is_ours, read_list
 from filters.registry import SHIPPED, Registry, write_file
 from filters.report import say, table_for
 from filters.safe_text import safe_text
@@ -29,25 +38,6 @@ if TYPE_CHECKING:  # scikit-learn takes a second to load, which a list of models
 
 _KINDS = ("text", "json", "csv")
 
-Labels = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--label",
-        metavar="NAME=SOURCE",
-        help="What the mail of a source is: promotional, keep, or a category; TAKEOUT.mbox#LABEL takes what has that Gmail"
-        " label. May be repeated.",
-    ),
-]
-LabelList = Annotated[
-    Path | None,
-    typer.Option(
-        "--labels", metavar="FILE", help="A list that labels the messages of SOURCE, such as `review` writes."
-    ),
-]
-LabelSources = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[SOURCE]...", help="Sources whose messages --labels names.", show_default=False),
-]
 Folds = Annotated[
     Path | None,
     typer.Option("--folds", metavar="FILE", help="A list with the fold of each message, to compare with other tools."),
@@ -102,6 +92,8 @@ def train(
     curves: Curves = None,
     password_command: PasswordCommand = "",
     ca_file: CaFile = None,
+    jobs: Jobs = 0,
+    scheduler: Scheduler = "",
 ) -> None:
     """Train a model on your own mail, measure it on mail it did not see, and use it unless it is worse than the one in use."""
     from filters import training  # noqa: PLC0415  (scikit-learn)
@@ -110,13 +102,14 @@ def train(
 
     _check_output(output, curves)
     sender, registry = senders.load(), model_registry()
-    said = _labels(sources, label, labels)
+    way_in = access(password_command, ca_file)
+    said = said_of(way_in, sources, label, labels)
     out = console() if output == "text" else Console(stderr=True, highlight=False, emoji=False, markup=False)
-    given = {name: int(fold) for name, fold in read_list(folds, "fold").items()} if folds else None
+    given = _folds(folds) if folds else None
     ours = _ours(said, sender)
     general = from_scratch or not ours or models.load(registry.active()).general
-    with _read(said, access(password_command, ca_file), sender, ours=ours, general=general) as (own, read):
-        training.check(own.counts, {one.name for one in said if one.name})
+    with Reading(way_in, jobs, scheduler, ours, general).all(said) as (own, read):
+        _check_enough(out, own, read, said)
         plan = Plan(target, from_scratch, private, given)
         with telling() as tell:
             trained = training.course(own, sender, registry, plan, positive=_sought(said, ours), progress=tell)
@@ -134,6 +127,26 @@ def train(
             )
         else:
             adopt(out, registry, trained, own, force=force)
+    _end_for(read)
+
+
+def _folds(path: Path) -> dict[str, int]:
+    """The fold of each message that a list names. Raises like `read_list`."""
+    table = read_list(path, "fold")
+    if odd := [fold for fold in table.values() if not re.fullmatch(r"[0-9]{1,9}", fold)]:
+        raise InputError(f"{path}: a fold is a number, not {odd[0]!r}. Nothing was trained.")
+    return {name: int(fold) for name, fold in table.items()}
+
+
+def _check_enough(out: Console, own: Shelf, read: Read, said: Sequence[Label]) -> None:
+    """Raise InputError when there is too little mail; then say what was read, and what of it does not count."""
+    from filters import figures, training  # noqa: PLC0415  (scikit-learn)
+
+    try:
+        training.check(own.counts, {one.name for one in said if one.name})
+    except InputError:
+        figures.read_text(out, read, own.counts)
+        raise
 
 
 def adopt(out: Console, registry: Registry, trained: Trained, own: Iterable[Labelled], *, force: bool) -> None:
@@ -165,6 +178,8 @@ def evaluate(
     curves: Curves = None,
     password_command: PasswordCommand = "",
     ca_file: CaFile = None,
+    jobs: Jobs = 0,
+    scheduler: Scheduler = "",
 ) -> None:
     """Say how good a model is on mail that you have labelled: rates with intervals, calibration, and the worst mistakes."""
     from filters.measures import measure  # noqa: PLC0415  (scikit-learn)
@@ -173,13 +188,14 @@ def evaluate(
     _check_output(output, curves)
     sender, registry = senders.load(), model_registry()
     chosen = _model_file(registry, model)
-    said = _labels(sources, label, labels)
+    way_in = access(password_command, ca_file)
+    said = said_of(way_in, sources, label, labels)
     out = console()
     measured = models.load(chosen)
     known = {one.mail.identity: one.score for one in registry.lessons(chosen.stem) if one.score >= 0}
     known = known if chosen.parent == registry.folder else {}
     ours = _ours(said, sender)
-    with _read(said, access(password_command, ca_file), sender, ours=ours, general=measured.general) as (own, read):
+    with Reading(way_in, jobs, scheduler, ours, measured.general).all(said) as (own, read):
         if not own.counts:
             raise UsageError(
                 "None of this mail has a label, so there is nothing to measure. `--label NAME=SOURCE` says what mail is."
@@ -195,6 +211,7 @@ def evaluate(
         )
     _tell(out, output, read, own.counts, found, scored, None, None)
     _draw(curves, scored, found)
+    _end_for(read)
 
 
 def show_models(
@@ -213,6 +230,7 @@ def show_models(
     registry, out = model_registry(), console()
     if use or back:
         if use:
+            models.load_for(registry.path(use), senders.load().categories)
             registry.use(use)
         say(out, f"Model {use or registry.back()} is in use now.", "bold green")
     elif number:
@@ -247,7 +265,7 @@ def _summary(registry: Registry, number: str) -> dict[str, Any]:
         if "true_positives" in cross:
             row["found"] = f"{cross['true_positives']} of {cross['true_positives'] + cross['false_negatives']}"
             row["fp"] = f"{cross['false_positives']} of {cross['false_positives'] + cross['true_negatives']}"
-    except InputError:
+    except (InputError, AttributeError, KeyError, TypeError, ValueError):  # whoever made it
         row["trained_on"] = "broken: it cannot be read"
     return row
 
@@ -280,56 +298,13 @@ def _check_output(output: str, curves: Path | None) -> None:
         raise UsageError(f"--curves writes a picture: {' or '.join(PICTURES)}, not {curves.name}.")
 
 
-def _labels(sources: list[str] | None, label: list[str] | None, labels: Path | None) -> list[Label]:
-    """What was said of which mail. Raises UsageError when nothing was."""
-    said = [parse_label(one) for one in label or ()]
-    if bool(sources) != bool(labels):
-        raise UsageError("--labels FILE and the SOURCEs whose messages it names go together; one of them is missing.")
-    if labels:
-        table = read_list(labels, "label")
-        said += [Label("", source, by=table) for source in sources or ()]
-    if not said:
-        raise UsageError(
-            "Which mail is what? Say it with --label promotional=SOURCE --label keep=SOURCE, or with --labels FILE."
-        )
-    return said
-
-
 def _ours(said: Sequence[Label], sender: Sender) -> bool:
-    return is_ours(_names(said), sender)
+    return is_ours(names_of(said), sender)
 
 
 def _sought(said: Sequence[Label], ours: bool) -> str:
     """Where the labels are none of the sender's, the one that is sought: the first."""
-    return "" if ours else next(_names(said))
-
-
-def _names(said: Sequence[Label]) -> Iterator[str]:
-    yield from (one.name for one in said if one.name)
-    yield from (name for one in said for name in (one.by or {}).values() if name)  # "" takes an earlier label back
-
-
-@contextmanager
-def _read(
-    said: Sequence[Label], way_in: Access, sender: Sender, *, ours: bool, general: bool
-) -> Iterator[tuple[Shelf, Read]]:
-    """The labelled mail, on disk, and what was seen besides it."""
-    read = Read()
-    with Shelf() as own:
-        with telling() as tell:
-            opened = partial(way_in.open, changes=False)
-            for count, one in enumerate(read_labelled(said, opened, sender, ours=ours, general=general, read=read), 1):
-                own.add(one)
-                tell(f"{read.messages:,} messages read, {count:,} count")
-        yield own, read
-
-
-@contextmanager
-def telling() -> Iterator[Callable[[str], None]]:
-    """A line on stderr that says what is being done; silent when stderr is no terminal."""
-    with progress() as line:
-        task = line.add_task("")
-        yield lambda text: line.update(task, description=text)
+    return "" if ours else next(names_of(said))
 
 
 def _tell(
@@ -354,6 +329,14 @@ def _tell(
             figures.trained_text(out, trained)
         else:
             figures.evaluated_text(out, found, scored)
+
+
+def _end_for(read: Read) -> None:
+    """Name the files that could not be read, and say so by the exit code."""
+    for why, _ in read.failed:
+        warn(why)
+    if read.failed:
+        raise typer.Exit(read.failed[0][1])
 
 
 def _draw(curves: Path | None, scored: Sequence[Scored], found: Measures) -> None:

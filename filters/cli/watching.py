@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,11 +19,12 @@ from rich.console import Console
 
 from filters.cli import nightly, supervising
 from filters.cli.ending import ENDING, SIGTERM_CODE
-from filters.cli.options import Access, access, console, journal_path, warn
+from filters.cli.options import Access, LogAddresses, LogFormat, access, begin, console, journal_path, warn
 from filters.config import Account
 from filters.errors import BusyError, CertificateError, FiltersError, LimitError, LoginError, ServerError, UsageError
 from filters.journal import look_into
-from filters.monitoring import Done
+from filters.log import log
+from filters.monitoring import Done, Watched
 from filters.preferences import SECRETS
 from filters.report import say
 from filters.sources import Source, place_name
@@ -66,13 +68,28 @@ def watch(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what goes wrong.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print of each mail why it was moved.")] = False,
+    stats: Annotated[
+        bool, typer.Option("--stats", help="Print a line of JSON after each run that moved something, and at the end.")
+    ] = False,
+    metrics: Annotated[
+        Path | None,
+        typer.Option(
+            "--metrics",
+            metavar="FILE",
+            help="Keep a text file for Prometheus' node exporter. Of several accounts, FILE-NAME for each.",
+        ),
+    ] = None,
+    log_format: LogFormat = "text",
+    log_addresses: LogAddresses = False,
     parent: Annotated[int, typer.Option(hidden=True)] = 0,
+    run_id: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Move promotional mail as soon as it arrives, until SIGTERM or Ctrl-C.
 
     Nobody is asked: run `unpitch clean ACCOUNT` before, and see what it does. A connection that is lost is made again. Changes of the
     configuration count from the next start on.
     """
+    mine = begin("watch", log_format, log_addresses, run_id, accounts[0] if accounts and parent else None)
     way_in = access(poll_seconds=poll_seconds)
     chosen = _chosen(way_in, accounts or [], all_accounts)
     ENDING.obey(signal.SIGINT)
@@ -80,16 +97,32 @@ def watch(
     try:
         if len(chosen) > 1:
             more = [f"--poll-seconds={poll_seconds}"] if poll_seconds else []
-            more += [word for word, on in (("--yes", yes), ("--quiet", quiet), ("--verbose", verbose)) if on]
-            supervising.run([one.name for one in chosen], more)
-        _check_known(chosen[0], yes)
-        _Watch(_asking_once(way_in, chosen[0]), chosen[0], console(), quiet, verbose, parent).go()
+            more += [f"--log-format={log_format}", f"--run-id={mine.run}"]
+            given = {
+                "--yes": yes,
+                "--quiet": quiet,
+                "--verbose": verbose,
+                "--stats": stats,
+                "--log-addresses": log_addresses,
+            }
+            more += [word for word, on in given.items() if on]
+            supervising.run([one.name for one in chosen], lambda name: [*more, *_own(metrics, name)])
+        account, mine.account = chosen[0], chosen[0].name
+        _check_known(account, yes)
+        rows = {one: Done(account.name, account.folder_of(one)) for one in account.locations()}
+        watched = Watched(rows, mine, stats, metrics)
+        _Watch(_asking_once(way_in, account), account, console(), watched, quiet, verbose, parent).go()
     except SystemExit as end:
         if end.code != SIGTERM_CODE:
             raise
         raise typer.Exit(0) from None
     finally:
         notify("STOPPING=1")
+
+
+def _own(metrics: Path | None, name: str) -> list[str]:
+    """The option that gives one of several accounts a file of its own."""
+    return [f"--metrics={metrics.with_name(f'{metrics.stem}-{name}{metrics.suffix}')}"] if metrics else []
 
 
 def _chosen(way_in: Access, names: list[str], all_accounts: bool) -> list[Account]:
@@ -164,6 +197,7 @@ class _Watch:
     way_in: Access
     account: Account
     out: Console
+    watched: Watched
     quiet: bool = False
     verbose: bool = False
     parent: int = 0
@@ -172,9 +206,22 @@ class _Watch:
     unsettled: int = 0
     told: str = ""
     """What kind of trouble was told, and is not over."""
+    unwritten: bool = False
+    """It was told that there can be no metrics."""
 
     def go(self) -> None:
         """Never comes back. Raises FiltersError when to go on makes no sense."""
+        self.watched.write()
+        try:
+            self._go()
+        except FiltersError as error:
+            self.watched.failed(error)
+            raise
+        finally:
+            self._write()
+            self.watched.say()
+
+    def _go(self) -> None:
         vigil = self._vigil(self.account.locations()[0])
         while True:
             try:
@@ -182,6 +229,7 @@ class _Watch:
             except FiltersError as error:
                 seconds = self.troubles.pause(error)
                 self._tell(error)
+                self._write()
             before = time.monotonic()
             vigil.pause(seconds)
             if time.monotonic() - before < seconds:  # the machine was asleep: what is lost may be there again
@@ -204,9 +252,10 @@ class _Watch:
                 self._clean(source, first, others)
                 self._is_well(source)
                 length = time.monotonic() - start
+                self._write()
                 vigil.pause(_APART if source.extent.end else max(_APART, _SHARE * length))
                 while not (source.wait(vigil) or others or time.monotonic() - start > _QUIET):
-                    pass
+                    self._write()
 
     def _clean(self, source: Source, first: str, others: list[str]) -> None:
         """One run for each folder. Raises LimitError after the last when any was stopped by a limit."""
@@ -218,13 +267,14 @@ class _Watch:
             raise stopped
 
     def _run(self, source: Source, location: str) -> LimitError | None:
-        done, stopped, terms = Done(self.account.name), None, self.way_in.terms(location, source)
+        done, start = Done(self.account.name, self.account.folder_of(location)), time.monotonic()
+        stopped, terms = None, self.way_in.terms(location, source)
         with io.StringIO() as text:
             shown = Console(file=text, width=self.out.width, highlight=False, emoji=False, markup=False)
             try:
                 nightly.clean_one(shown, self.way_in, source, terms, journal_path(), None, done, nightly.WATCH)
             except LimitError as error:
-                stopped = error
+                stopped, done.error, done.exit_code = error, str(error), error.exit_code
             except BaseException:  # whatever ends a run, it says what it did
                 self._report(done, terms.to)
                 raise
@@ -233,6 +283,8 @@ class _Watch:
             if (self.verbose and done.moved) or done.unsettled > self.unsettled:
                 print(text.getvalue(), end="", flush=True)
         self.unsettled, self.moved = done.unsettled, self.moved + done.moved
+        done.seconds = time.monotonic() - start
+        self.watched.add(location, done)
         return stopped
 
     def _report(self, done: Done, to: str) -> None:
@@ -249,6 +301,8 @@ class _Watch:
     def _is_well(self, source: Source) -> None:
         first = not self.troubles.were_up
         self.troubles.over()
+        if first or self.told == _LOST:
+            log().event("watching", folder=source.folder)
         if (first or self.told == _LOST) and not self.quiet:
             self._say(f"Watching {place_name(source)}." + (" Ctrl-C ends it." if self.out.is_terminal else ""))
         self.told = ""
@@ -257,10 +311,22 @@ class _Watch:
     def _tell(self, error: FiltersError) -> None:
         """Say what is wrong, once until it is over. That another run is at work is not wrong."""
         notify(f"STATUS={self.account.name}: {error}")
+        if not isinstance(error, LimitError | BusyError):
+            self.watched.failed(error)
         kind = type(error).__name__ if isinstance(error, LimitError | LoginError) else _LOST
         if kind != self.told and not isinstance(error, BusyError):
             warn(f"{self.account.name}: {error} Watching goes on.")
             self.told = kind
+
+    def _write(self) -> None:
+        """The metrics; that they cannot be written is told once until they can, and stops nothing."""
+        try:
+            self.watched.write()
+            self.unwritten = False
+        except FiltersError as error:
+            if not self.unwritten:
+                warn(f"{self.account.name}: {error} Watching goes on.")
+            self.unwritten = True
 
     def _say(self, text: str, style: str = "") -> None:
         say(self.out, f"{datetime.now():%Y-%m-%d %H:%M} {self.account.name}: {text}", style)

@@ -10,8 +10,8 @@ import asyncio
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
 from time import monotonic
@@ -25,7 +25,7 @@ from filters.serve.endpoints import Endpoint
 from filters.serve.judging import Judges
 from filters.serve.marking import marked, said, value
 from filters.serve.records import Delivery, Records
-from filters.serve.store import STORE_SECONDS, LostError, Reply, Store, connect
+from filters.serve.store import LostError, Reply, Seconds, Store, connect
 from filters.workers import Failure
 
 #: What the store can that we can as well; all else it may say of itself stays between the two.
@@ -58,6 +58,7 @@ class Proxy:
     """The host name that is said."""
     most: int
     """Conversations at the same time."""
+    seconds: Seconds = Seconds()  # noqa: RUF009 (frozen)
     open: set[Conversation] = field(default_factory=set)
     stopping: bool = False
 
@@ -73,6 +74,17 @@ class Proxy:
         end = monotonic() + GRACE_SECONDS
         while self.open and monotonic() < end:
             await asyncio.sleep(0.02)
+
+
+@contextmanager
+def _spool() -> Iterator[IO[bytes]]:
+    """Room for one message: in memory, and on the disk what is too large to be judged."""
+    spool = SpooledTemporaryFile(MESSAGE_CAP)  # noqa: SIM115 (it is closed below)
+    try:
+        yield spool
+    finally:
+        with suppress(OSError):  # what found no room is tried once more, and not missed
+            spool.close()
 
 
 class _Refusal(asyncio.Protocol):
@@ -206,10 +218,10 @@ class Conversation(LMTP):
             await self.push(_LATER if self._lost else "503 5.5.1 no valid recipients")
             return
         await self.push("354 End data with <CR><LF>.<CR><LF>")
-        with SpooledTemporaryFile(MESSAGE_CAP) as spool:
+        with _spool() as spool:
             refused = await self._received(spool, delivery)
             delivery.complete = monotonic()
-            self._reset_timeout(IDLE_SECONDS + STORE_SECONDS)
+            self._reset_timeout(IDLE_SECONDS + self._proxy.seconds.stored)
             if refused:
                 await self._answer_all(delivery, refused)
             else:
@@ -237,6 +249,8 @@ class Conversation(LMTP):
             try:
                 if not refused:
                     spool.write(content)
+                if ended and not refused:
+                    spool.seek(0)  # what is held back of it must find room, too
             except OSError:  # no room: the rest is heard, and forgotten
                 refused = b"452 4.3.1 no room for the message; try again later"
             delivery.bytes += len(content)
@@ -246,7 +260,6 @@ class Conversation(LMTP):
 
     async def _pass_on(self, spool: IO[bytes], delivery: Delivery) -> None:
         """To the store, and its answers to the mail server."""
-        spool.seek(0)
         start = spool.read(MESSAGE_CAP + 1)
         start = marked(start, await self._verdict(start, delivery))
         store = self._store
@@ -262,7 +275,7 @@ class Conversation(LMTP):
                 await store.send(piece)
             await store.send(_END)
             for _ in delivery.recipients:
-                reply = await store.reply(STORE_SECONDS)
+                reply = await store.stored()
                 delivery.kinds.append(reply.kind)
                 await self._push_reply(reply)
         except LostError as error:
@@ -322,7 +335,7 @@ class Conversation(LMTP):
         return reply
 
     async def _connected(self) -> Store:
-        self._store = await connect(self._proxy.store, self.hostname)
+        self._store = await connect(self._proxy.store, self.hostname, self._proxy.seconds)
         return self._store
 
     async def _push_reply(self, reply: Reply) -> None:

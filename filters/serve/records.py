@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,11 +10,12 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
-from filters.safe_text import safe_text
+from filters.log import Log
+from filters.monitoring import run_info
 
 _ANSWERS = {2: "stored", 4: "later", 5: "refused"}
-#: Name, kind and help of each metric, and of its label, if any, name and values.
-_METRICS: tuple[tuple[str, str, str, str, tuple[str, ...]], ...] = (
+#: Name, kind and help of each metric, and of its label, if any, name and values. The README prints them; a test compares the two.
+METRICS: tuple[tuple[str, str, str, str, tuple[str, ...]], ...] = (
     ("start_time_seconds", "gauge", "When the service began.", "", ()),
     ("connections_total", "counter", "Connections of the mail server.", "", ()),
     ("open_connections", "gauge", "Connections at this moment.", "", ()),
@@ -53,11 +53,10 @@ class Delivery:
 
 
 class Records:
-    """`say` gets each line. `envelope`: whether MAIL and RCPT are to be seen in them."""
+    """`say` gets each line, unless the log takes them, as JSON. MAIL and RCPT are to be seen in them where the log shows addresses."""
 
-    def __init__(self, say: Callable[[str], object], *, as_json: bool, envelope: bool) -> None:
-        self.run = secrets.token_hex(4)
-        self._say, self._as_json, self._envelope = say, as_json, envelope
+    def __init__(self, say: Callable[[str], object], log: Log) -> None:
+        self._say, self._log = say, log
         self._counts: Counter[tuple[str, str]] = Counter()
         self._began = datetime.now(UTC)
         self._seconds = 0.0
@@ -82,7 +81,7 @@ class Records:
         for answer, count in answers.items():
             self._counts["recipients_total", answer] += count
         said = delivery.said or {"unjudged": delivery.unjudged}
-        envelope = {"from": delivery.sender, "to": ", ".join(delivery.recipients)} if self._envelope else {}
+        envelope = {"from": delivery.sender, "to": ", ".join(delivery.recipients)} if self._log.addresses else {}
         self.line("message", bytes=delivery.bytes, seconds=round(seconds, 4), **answers, **said, **envelope)
 
     def trouble(self, why: str) -> None:
@@ -92,20 +91,20 @@ class Records:
 
     def line(self, event: str, **fields: Any) -> None:
         """One line, of words and numbers."""
-        said = {key: safe_text(value) if isinstance(value, str) else value for key, value in fields.items()}
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        if self._as_json:
-            self._say(json.dumps({"time": now, "run": self.run, "event": event} | said, ensure_ascii=False))
+        if self._log.as_json:
+            self._log.event(event, **fields)
             return
-        self._say(" ".join([now, self.run, event, *(f"{key}={_quoted(value)}" for key, value in said.items())]))
+        said = {key: self._log.shown(value) if isinstance(value, str) else value for key, value in fields.items()}
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._say(" ".join([now, self._log.run, event, *(f"{key}={_quoted(value)}" for key, value in said.items())]))
 
     def as_metrics(self) -> str:
         """The text format of Prometheus (version 0.0.4)."""
         self._counts["start_time_seconds", ""] = int(self._began.timestamp())
         self._counts["open_connections", ""] = self.open_connections
         values: dict[tuple[str, str], float] = {**self._counts, ("seconds_total", ""): self._seconds}
-        lines = []
-        for name, kind, about, label, among in _METRICS:
+        lines = run_info("unpitch_lmtp_", self._log)
+        for name, kind, about, label, among in METRICS:
             lines += [f"# HELP unpitch_lmtp_{name} {about}", f"# TYPE unpitch_lmtp_{name} {kind}"]
             for one in among or ("",):
                 which = f'{{{label}="{one}"}}' if label else ""

@@ -10,13 +10,20 @@ from typing import TypeVar
 
 from filters.serve.endpoints import Endpoint
 
-#: Seconds for a connection, for an answer, and for the answers after a message, while the store writes to its disks.
-CONNECT_SECONDS, REPLY_SECONDS, STORE_SECONDS = 10.0, 60.0, 300.0
 _LINE_CAP = 65_536
 _LINES = 100
 _REPLY = re.compile(rb"([2-5])\d\d(?:([ -])[^\r\n]*)?\r?\n")
 
 _Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """How long the store is waited for: for a connection, for an answer, and for the answers after a message, while it writes to its disks."""
+
+    connect: float = 10.0
+    reply: float = 60.0
+    stored: float = 300.0
 
 
 class LostError(Exception):
@@ -38,12 +45,12 @@ class Reply:
 class Store:
     """A connection that is greeted."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: Seconds) -> None:
+        self._reader, self._writer, self._seconds = reader, writer, seconds
         self.offers: tuple[bytes, ...] = ()
         """What it can, as it answered LHLO."""
 
-    async def command(self, line: bytes, seconds: float = REPLY_SECONDS) -> Reply:
+    async def command(self, line: bytes, seconds: float = 0.0) -> Reply:
         """Say a line (without its end) and hear the answer. Raises LostError."""
         await self.send(line + b"\r\n")
         return await self.reply(seconds)
@@ -51,11 +58,15 @@ class Store:
     async def send(self, data: bytes) -> None:
         """Raises LostError."""
         self._writer.write(data)
-        await _in_time(self._writer.drain(), REPLY_SECONDS)
+        await _in_time(self._writer.drain(), self._seconds.reply)
 
-    async def reply(self, seconds: float = REPLY_SECONDS) -> Reply:
-        """The next reply. Raises LostError."""
-        return await _in_time(self._read(), seconds)
+    async def reply(self, seconds: float = 0.0) -> Reply:
+        """The next reply, within other `seconds` than usual if need be. Raises LostError."""
+        return await _in_time(self._read(), seconds or self._seconds.reply)
+
+    async def stored(self) -> Reply:
+        """The next reply after a message. Raises LostError."""
+        return await self.reply(self._seconds.stored)
 
     async def _read(self) -> Reply:
         lines: list[bytes] = []
@@ -70,18 +81,18 @@ class Store:
         raise ValueError("its answer does not end")
 
     def close(self) -> None:
-        """Break off. A message under way is not delivered: its end was never said."""
-        self._writer.close()
+        """Break off, and let nothing that was not sent yet be sent later: a message under way is not delivered, for its end was never said."""
+        self._writer.transport.abort()
 
 
-async def connect(endpoint: Endpoint, name: str) -> Store:
+async def connect(endpoint: Endpoint, name: str, seconds: Seconds) -> Store:
     """A connection on which LHLO was said by us, the host `name`. Raises LostError."""
     opening = (
         asyncio.open_unix_connection(endpoint.path, limit=_LINE_CAP)
         if endpoint.path
         else asyncio.open_connection(endpoint.host, endpoint.port, limit=_LINE_CAP)
     )
-    store = Store(*await _in_time(opening, CONNECT_SECONDS))
+    store = Store(*await _in_time(opening, seconds.connect), seconds)
     try:
         greeting = await store.reply()
         answer = await store.command(f"LHLO {name}".encode()) if greeting.kind == 2 else greeting

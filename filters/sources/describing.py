@@ -13,6 +13,7 @@ from filters.sources.guarded import GuardedClient, RejectedError
 from filters.sources.imap import open_imap
 from filters.sources.location import decoded
 from filters.sources.patience import Patience
+from filters.sources.session import OAuth
 
 #: Capabilities that make a difference to a run.
 TELLING = (
@@ -69,7 +70,7 @@ def describe(
     ca_file: Path | None,
     patience: Patience,
     newest: int,
-    oauth: bool = False,
+    oauth: OAuth = False,
 ) -> Description:
     """Log in, look around, and log out; with the `newest` messages' headers. Nothing can be changed. Raises like `open_imap`."""
     source = open_imap(location, password, changes=False, ca_file=ca_file, patience=patience, oauth=oauth)

@@ -35,7 +35,7 @@ from filters.sources.gmail import has_labels
 from filters.sources.guarded import SEARCHABLE, Folder, GuardedClient, Opened, RejectedError
 from filters.sources.location import ImapLocation, parse_url
 from filters.sources.patience import Patience, Vigil
-from filters.sources.session import Secret, Session
+from filters.sources.session import OAuth, Secret, Session
 from filters.sources.wire import BrokenOffError
 
 #: UIDs per SEARCH: a longer answer than 1,000,000 bytes would be refused (N30), and 80,000 UIDs fit into that.
@@ -61,10 +61,10 @@ def open_imap(
     changes: bool,
     ca_file: Path | None = None,
     patience: Patience = Patience(),  # noqa: B008 (frozen)
-    oauth: bool = False,
+    oauth: OAuth = False,
 ) -> ImapSource:
     """Connect, log in, and open the folder of an IMAP URL. `password` gets the printable account, and is called when the server is
-    reached and its certificate is good; once more if the server refuses in mid-run what it took before. With `oauth` it gives an access token.
+    reached and its certificate is good; once more if the server refuses in mid-run what it took before. With `oauth` it gives an access token (see `Secret`).
 
     Raises UsageError, ServerError, LoginError or NotFoundError.
     """

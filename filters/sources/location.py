@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
@@ -13,6 +14,7 @@ from filters.safe_text import safe_text
 _SHAPE = "An IMAP location looks like imaps://user@host/Folder, or imaps://user@host:993/Folder"
 #: How an IMAP location begins. STARTTLS is spoken where it is asked for, and nowhere else (D4).
 SCHEMES = ("imaps://", "imap+starttls://", "imap://")
+
 
 #: What special folders are commonly called, for where nobody tells (no SPECIAL-USE, RFC 6154: Courier, Exchange, Maildirs).
 USUAL_SPECIAL = frozenset(
@@ -29,6 +31,11 @@ USUAL_SPECIAL = frozenset(
     }
     | {"junk", "junk e-mail", "spam"}
 )
+
+
+def are_files(locations: Iterable[str]) -> bool:
+    """Whether all of these are mail in files, which any process that sees them can open."""
+    return all(one != "-" and not one.lower().startswith(SCHEMES) for one in locations)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote
 
 from filters.sources import Source
 from filters.sources.local import open_local
 from filters.sources.location import SCHEMES
 from filters.sources.patience import Patience
+
+if TYPE_CHECKING:
+    from filters.sources.session import OAuth
 
 
 def open_source(
@@ -21,7 +24,7 @@ def open_source(
     ca_file: Path | None,
     stdin: BinaryIO,
     patience: Patience = Patience(),  # noqa: B008 (frozen)
-    oauth: bool = False,
+    oauth: OAuth = False,
 ) -> Source:
     """Open a location: an IMAP URL, a path, or "-" for `stdin`. Without `changes` nothing at all can be changed.
 

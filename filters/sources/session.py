@@ -6,6 +6,7 @@ the error goes to `moving`, which looks first.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -33,10 +34,14 @@ _READS = 2
 _RECENT = 1_000
 #: Seconds between two passwords or tokens that replace one which the server had taken before.
 _RENEWALS_APART = 600.0
+#: Seconds before its end from which on a token is not used any more: a login takes some.
+_SOON = 60.0
 #: Looks at a folder that does not come to rest.
 _LOOKS = 60
 
 Answer = TypeVar("Answer")
+#: Whether the login is by an access token; as a function, it says for how many seconds the last one is good.
+OAuth = bool | Callable[[], float]
 
 
 class Session:
@@ -234,19 +239,26 @@ def _happened(error: BaseException | None) -> str:
 
 class Secret:
     """What to log in with: asked for once, when it is needed, and once more when the server refuses in mid-run what it took before (a
-    token that expired). Not again within ten minutes, because accounts get locked; later, because tokens last an hour."""
+    token that expired). Not again within ten minutes, because accounts get locked; later, because tokens last an hour. Where `oauth` is
+    a function that says for how many seconds the last token is good, another one is asked for before that is over, once for a login."""
 
     def __init__(
-        self, password: Callable[[], str], *, oauth: bool = False, clock: Callable[[], float] = time.monotonic
+        self, password: Callable[[], str], *, oauth: OAuth = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._password, self._oauth, self._clock = password, oauth, clock
+        self._password, self._oauth, self._clock = password, bool(oauth), clock
+        self._left = oauth if callable(oauth) else lambda: math.inf
         self._known: str | None = None
+        self._is_new = False
         self._accepted, self._renewed = False, -_RENEWALS_APART
 
     def log_in(self, client: GuardedClient, user: str) -> None:
         """Raises LoginError, like `GuardedClient.login`."""
         if self._known is None:
             self._known = self._password()
+        elif not self._is_new and self._left() < _SOON:
+            self._renewed = self._clock()  # so that it is not asked for once more if this fails
+            self._known = self._password()
+        self._is_new = False
         client.login(user, self._known, oauth=self._oauth)
         self._accepted = True
 
@@ -256,4 +268,5 @@ class Secret:
             return False
         self._renewed = self._clock()
         before, self._known = self._known, self._password()
+        self._is_new = True
         return before != self._known

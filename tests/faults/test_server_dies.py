@@ -15,12 +15,13 @@ import pytest
 from dovecot import Dovecot
 from mailboxes import message
 
+from faults import WHOLE
 from faults.world import World
 from filters.errors import TransientError
 
 pytestmark = pytest.mark.faults
 
-COUNT = 3_000
+COUNT = 3_000 if WHOLE else 1_500
 
 
 def imap_processes(server: Dovecot) -> list[int]:
