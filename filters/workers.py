@@ -29,7 +29,7 @@ from filters.errors import FiltersError
 WALL_SECONDS = 30.0
 #: Mails that a child has in hand, so that it never waits for the next one; and how many make it worth to start another child, which
 #: takes as long as to judge some ten.
-_IN_HAND, _MANY = 8, 4
+_IN_HAND, _MANY = 8, 10
 #: Bytes of an answer: a verdict and its evidence. A longer one comes from a child that is no longer ours.
 _ANSWER_CAP = 1_048_576
 _PIPE_BYTES = 65_536

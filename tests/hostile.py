@@ -181,6 +181,7 @@ READ_BOMBS: dict[str, Callable[[], bytes]] = {
     "120,000 combining marks in hidden HTML": lambda: mail(
         b"<p hidden>" + b"&#769;&#807;" * 60_000, "Content-Type: text/html"
     ),
+    "300,000 combining marks": lambda: text_mail("a" + "\u0301\u0327" * 150_000, encoding="base64"),
     "letters that grow 18-fold": lambda: text_mail("\ufdfa" * 300_000),
     "a million bytes that are no UTF-8": lambda: mail(b"\xffa" * 500_000),
     "a megabyte of broken base64": lambda: mail(b"=A!" * 300_000, "Content-Transfer-Encoding: base64"),
@@ -189,9 +190,11 @@ READ_BOMBS: dict[str, Callable[[], bytes]] = {
     "a megabyte of Content fields": lambda: mail(b"content-x: multipart/\n" * 40_000),
 }
 
-#: No cap can see these before the decoding: the processor limit of a worker ends them.
+#: No cap can see these before the decoding, and mail-parser is handed their text: the processor limit of a worker ends them.
 WORKER_BOMBS: dict[str, Callable[[], bytes]] = {
-    "300,000 combining marks": lambda: text_mail("a" + "\u0301\u0327" * 150_000, encoding="base64"),
+    "300,000 combining marks beside a NUL": lambda: (
+        text_mail("a" + "\u0301\u0327" * 150_000, encoding="base64") + b"\0"
+    ),
 }
 
 
