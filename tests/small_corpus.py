@@ -24,4 +24,5 @@ def installed_with(folder: Path) -> dict[str, str]:
     lay_out(folder / "corpus")
     for name in ("filters", "models"):
         (folder / name).symlink_to(ROOT / name)
-    return {"PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
+    # nothing is written into the folder of this checkout, to which the links lead
+    return {"PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
