@@ -236,7 +236,19 @@ def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert b"--last" not in err, "it moved nothing, so that this would take back the run before"
-    assert b"unpitch runs" in err
+    assert b"Nothing was changed" in err
+    assert b"Traceback" not in err
+
+
+def test_ctrl_c_before_the_command_is_read_ends_it_without_a_word() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "filters", "audit", "nowhere"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr
+    while b"click" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT
     assert b"Traceback" not in err
 
 
