@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import resource
 import statistics
@@ -74,7 +75,7 @@ def plan(accounts: int, hours: float, quiet: Price, busy: Price) -> None:
     for name, price in (("nothing new", quiet), (f"{NEW} new", busy)):
         rate = accounts / (3600 * hours)
         print(
-            f"| {accounts:,} | {name} | {rate:,.1f} | {rate * price.processor:,.2f} | {rate * price.seconds:,.0f} |"
+            f"| {accounts:,} | {name} | {rate:,.1f} | {rate * price.processor:,.2f} | {math.ceil(rate * price.seconds):,} |"
             f" {accounts * price.bytes / 1e9:,.2f} | {accounts * price.seconds / 3600 / fleet.PER_HOST:,.1f} |"
         )
 
