@@ -128,7 +128,9 @@ def _answer(answers: BinaryIO, tag: bytes, client: socket.socket, asked: BinaryI
             raise EOFError
         if line.startswith(b"+"):
             client.sendall(line)
-            server.sendall(asked.readline())
+            if not (more := asked.readline()):
+                raise EOFError  # killed here: the server would wait for the rest, and we for the server
+            server.sendall(more)
             continue
         found += line
         whole = True

@@ -17,7 +17,7 @@ from dovecot import PASSWORD, Dovecot
 from mailboxes import WANTED, message
 
 from filters.journal import Candidate, Journal, Move, open_journal
-from filters.moving import Outcome, move, reconcile, undo
+from filters.moving import Outcome, move, reconcile, reconcile_all, undo
 from filters.sources import Mail, Source
 from filters.sources.opening import open_source
 from filters.sources.patience import Patience
@@ -139,6 +139,7 @@ class World:
         """What the command does."""
         with self.running() as (source, journal, run):
             reconcile(source, journal)
+            reconcile_all(self.open_at, journal, source.account)
             return move(source, journal, run, candidates(source), TARGET)
 
     def take_back(self) -> Outcome:
