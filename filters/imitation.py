@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
-from filters.message import Message, decode_words, header_value
+from filters.message import decode_words, header_value
 from filters.normal_form import normal
 from filters.senders import Sender
 
@@ -34,20 +34,20 @@ _EDITS, _WORD_EDITS = 2, 1
 _VALUE_CAP, _LABEL_CAP, _DOMAIN_CAP = 1_000, 63, 253
 
 
-def claims_to_be(mail: bytes | Message, sender: Sender) -> bool:
-    """Whether a message, or a header block as bytes, may be the sender's, or wants to be taken for it.
+def claims_to_be(block: bytes | Sequence[tuple[str, str]], sender: Sender) -> bool:
+    """Whether a message with this header block, as bytes or as `Message.headers`, may be the sender's, or wants to be taken for it.
 
     True for the sender's domain or a look-alike in From (wherever in it) or Sender, for the sender's name as the display
     name, and for a header that only the sender writes. Other mentions of the name don't count. Never raises.
     """
     private = header_prefix(sender)
-    if isinstance(mail, Message):
-        own = any(name.startswith(private) for name, _ in mail.headers)
-        from_, others = mail.all("from"), mail.all("sender")
-    else:
-        lower = b"\n" + mail.lower()
+    if isinstance(block, bytes):
+        lower = b"\n" + block.lower()
         own = b"\n" + private.encode() in lower
-        from_, others = (tuple(_values(mail, lower, name)) for name in (b"from", b"sender"))
+        from_, others = (tuple(_values(block, lower, name)) for name in (b"from", b"sender"))
+    else:
+        own = any(name.startswith(private) for name, _ in block)
+        from_, others = (tuple(value for key, value in block if key == name) for name in ("from", "sender"))
     known = (sender.domains, sender.neighbours, sender.aliases)
     return (
         own

@@ -11,7 +11,7 @@ from filters import model as models
 from filters import senders
 from filters.authenticity import Authenticity, Authserv, check, claims_to_be, seen_ids
 from filters.features import NOTICE, Evidence, Features, is_word, read, templates_of
-from filters.message import MESSAGE_CAP, Message, parse
+from filters.message import MESSAGE_CAP, Message, parse, read_headers
 from filters.model import Model
 from filters.normal_form import fold, normal, words
 from filters.safe_text import safe_text, unlinked
@@ -65,8 +65,10 @@ class Verdict:
         return plain | {"authenticity": asdict(self.authenticity), "evidence": clues}
 
 
-def judge(message: Message, sender: Sender, model: Model, trusted: Sequence[Authserv]) -> Verdict:
-    """The verdict on a message that claims to be from `sender`."""
+def judge(
+    message: Message, sender: Sender, model: Model, trusted: Sequence[Authserv], *, explain: bool = True
+) -> Verdict:
+    """The verdict on a message that claims to be from `sender`; without evidence unless it is to `explain` itself."""
     authenticity = check(message, sender, trusted)
     stream = sender.stream(message.from_address)
     names = templates_of(message, sender)
@@ -83,7 +85,7 @@ def judge(message: Message, sender: Sender, model: Model, trusted: Sequence[Auth
             known=stream is not None,
             several=False,
             authenticity=authenticity,
-            evidence=(Evidence(f"never:{never.name}", shown),),
+            evidence=(Evidence(f"never:{never.name}", shown),) if explain else (),
         )
     signed = authenticity.dkim or authenticity.state != "verified"
     features = read(message, sender, names, signed=signed, general=model.general)
@@ -95,7 +97,8 @@ def judge(message: Message, sender: Sender, model: Model, trusted: Sequence[Auth
     promotional = [name for name in chances if sender.categories[name].promotional]
     category = max(chances, key=lambda name: (chances[name], name))
     probability = sum(chances[name] for name in promotional)
-    clues = model.contributions(values, promotional if category in promotional else [category], chances)
+    chosen = promotional if category in promotional else [category]
+    clues = model.contributions(values, chosen, chances) if explain else []
     return Verdict(
         category=category,
         probability=probability,
@@ -138,21 +141,25 @@ def _evidence(feature: str, weight: float, features: Features) -> Evidence:
 
 
 def worker(setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
-    """For a worker process: `setup` has "model" (a path), "trusted" (pairs of id and placement) and "never" (see `spared`).
+    """For a worker process: `setup` has "model" (a path), "trusted" (pairs of id and placement), "never" (see `spared`), and
+    "explain": false where nobody is going to read about the mail.
 
-    The returned function answers {"claims": False} for a mail that is none of the sender's; else who it is from, the verdict, and
-    which receivers it names.
+    The returned function answers {"claims": False} for a mail that is none of the sender's, which its headers tell; else the verdict,
+    and, where it explains, who it is from and which receivers it names.
     """
     sender = senders.load()
     model = models.load_for(Path(setup["model"]), sender.categories)
     trusted = [Authserv(name, placement) for name, placement in setup["trusted"]]
-    never = setup.get("never", ())
+    never, explain = setup.get("never", ()), setup.get("explain", True)
 
     def judge_bytes(raw: bytes) -> dict[str, Any]:
-        message = parse(raw, truncated=len(raw) >= MESSAGE_CAP)
-        if not claims_to_be(message, sender):
+        block = read_headers(raw)
+        if not claims_to_be(block[0], sender):
             return {"claims": False}
-        verdict = judge(message, sender, model, trusted)
+        message = parse(raw, len(raw) >= MESSAGE_CAP, block)
+        verdict = judge(message, sender, model, trusted, explain=explain)
+        if not explain:
+            return {"claims": True, "verdict": verdict.as_json()}
         return {
             "claims": True,
             "message_id": message.message_id,

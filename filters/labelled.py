@@ -365,7 +365,7 @@ def worker(setup: Mapping[str, Any]) -> Callable[[bytes], dict[str, Any]]:
 
 
 def _passed_over(message: Message, sender: Sender) -> str:
-    if not claims_to_be(message, sender):
+    if not claims_to_be(message.headers, sender):
         return "elsewhere"
     authenticity = check(message, sender, ())
     if authenticity.state == "forged" or authenticity.contradicted:

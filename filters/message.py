@@ -93,6 +93,9 @@ _HIGH = re.compile(rb"[\x80-\xff]+")
 _ODD_PARAMETERS = (LookupError, ValueError, TypeError, AttributeError)
 _SCHEMES = ("http://", "https://", "mailto:")
 
+#: Lower-case names and unfolded values, as in `Message.headers`.
+Headers = list[tuple[str, str]]
+
 # what it logs holds mail content
 logging.getLogger("mailparser").propagate = False
 logging.getLogger("mailparser").addHandler(logging.NullHandler())
@@ -135,12 +138,12 @@ class Message:
         return next((value for key, value in self.headers if key == name), "")
 
 
-def parse(raw: bytes, truncated: bool = False) -> Message:
-    """Read a message; `truncated` says that `raw` is only its beginning.
+def parse(raw: bytes, truncated: bool = False, block: tuple[Headers, bytes] | None = None) -> Message:
+    """Read a message; `truncated` says that `raw` is only its beginning, `block` what `read_headers` says of it, where that is known.
 
     Raises InputError, and nothing else, for bytes that are no mail or pass a cap: such mail is kept where it is.
     """
-    headers, body = read_headers(raw)
+    headers, body = block or read_headers(raw)
     marks = ["truncated"] * truncated + ["bom"] * raw.startswith(codecs.BOM_UTF8)
     tree = _tree(headers, body)
     text, hidden, links, pages, faults = _contents(tree)
@@ -165,14 +168,14 @@ def parse(raw: bytes, truncated: bool = False) -> Message:
 # --- the header block
 
 
-def read_headers(raw: bytes) -> tuple[list[tuple[str, str]], bytes]:
+def read_headers(raw: bytes) -> tuple[Headers, bytes]:
     """Headers, and the body with LF line ends. A line that is no header ends the block, as it does for mail servers."""
     if len(raw) > MESSAGE_CAP:
         raise InputError(f"larger than {MESSAGE_CAP:,} bytes: kept unread")
     block, _, body = raw.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").partition(b"\n\n")
     if len(block) > HEADER_CAP:
         raise InputError(f"a header block of more than {HEADER_CAP:,} bytes: kept unread")
-    headers: list[tuple[str, str]] = []
+    headers: Headers = []
     lines = re.split(rb"\n(?![ \t])", block)
     for number, line in enumerate(lines):
         if field := _FIELD.fullmatch(line):
@@ -190,7 +193,7 @@ def header_value(raw: bytes) -> str:
     return _CONTROLS.sub(" ", _western(raw)).strip()
 
 
-def _duplicates(headers: list[tuple[str, str]]) -> list[str]:
+def _duplicates(headers: Headers) -> list[str]:
     """Headers that must be single and are not. What a signature covers must be single as well: a second one, put on top, is
     not covered, and the signature still verifies (T15)."""
     once = set(ONCE)
@@ -250,7 +253,7 @@ def _date(value: str) -> datetime | None:
 # --- the body
 
 
-def _tree(headers: list[tuple[str, str]], body: bytes) -> Part:
+def _tree(headers: Headers, body: bytes) -> Part:
     """The MIME tree, by mail-parser; by the library below it where mail-parser fails (it raises AttributeError for a cut nested
     multipart, TypeError for a broken one in a forwarded message)."""
     fields = "".join(f"{name}: {_told(value)}\n" for name, value in headers if name.startswith(("content-", "mime-")))
@@ -471,5 +474,10 @@ codecs.register_error("unpitch-western", _as_windows_1252)
 
 def _links(urls: list[str]) -> tuple[str, ...]:
     """Each link once, in order."""
-    clean = ("".join(_CONTROLS.sub("", url).split()) for url in urls if len(url) <= LINK_LENGTH_CAP)
+    clean = (_cleaned(url) for url in urls if len(url) <= LINK_LENGTH_CAP)
     return tuple(islice(dict.fromkeys(url for url in clean if url[:8].lower().startswith(_SCHEMES)), LINK_CAP))
+
+
+def _cleaned(url: str) -> str:
+    """Without blanks and control characters, which hardly any has."""
+    return url if url.isprintable() and " " not in url else "".join(_CONTROLS.sub("", url).split())

@@ -320,7 +320,7 @@ def digest(root: Path) -> str:
 
 
 def as_json(model: Model) -> str:
-    """The model file: sorted, one feature a line, so that two versions can be compared by eye."""
+    """The model file: features in order, one a line, and the weights of each category in the same order."""
     head = {
         "schema": GENERAL_SCHEMA if model.general else SCHEMA,
         "about": model.about,
@@ -334,11 +334,14 @@ def as_json(model: Model) -> str:
     if (model.slope, model.offset) != (1.0, 0.0):
         head["calibration"] = [model.slope, model.offset]
     lines = [f" {json.dumps(key)}: {json.dumps(value, sort_keys=True)}," for key, value in head.items()]
-    rows = [
-        f"  {json.dumps(safe_text(name), ensure_ascii=False)}: {json.dumps([_short(w) for w in row], separators=(',', ':'))}"
-        for name, row in sorted(model.weights.items())
+    features = sorted(model.weights)
+    names = [f"  {json.dumps(safe_text(name), ensure_ascii=False)}" for name in features]
+    columns = [
+        f"  {json.dumps(category)}: {json.dumps([_short(model.weights[name][at]) for name in features], separators=(',', ':'))}"
+        for at, category in enumerate(model.categories)
     ]
-    return "{\n" + "\n".join(lines) + '\n "weights": {\n' + ",\n".join(rows) + "\n }\n}\n"
+    blocks = [' "features": [\n' + ",\n".join(names) + "\n ]", ' "weights": {\n' + ",\n".join(columns) + "\n }"]
+    return "{\n" + "\n".join(lines) + "\n" + ",\n".join(blocks) + "\n}\n"
 
 
 def _short(weight: float) -> float | int:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from pathlib import Path
 
@@ -51,7 +51,7 @@ _SYLLABLES = [
 def main() -> int:
     count, large = int(sys.argv[1]), "--large" in sys.argv
     with tempfile.TemporaryDirectory(prefix="unpitch-bench-") as folder:
-        return once(count, large) if "--once" in sys.argv else command(count, large, Path(folder))
+        return (once if "--once" in sys.argv else command)(count, large, Path(folder))
 
 
 def command(count: int, large: bool, folder: Path) -> int:
@@ -78,13 +78,18 @@ def command(count: int, large: bool, folder: Path) -> int:
     return code
 
 
-def once(count: int, large: bool) -> int:
-    """One training, without cross-validation."""
+def once(count: int, large: bool, folder: Path) -> int:
+    """One training, without cross-validation, of mails that lie ready."""
+    sizes = []
+    with (folder / "mails").open("wb") as file:
+        for named, raw in mails(count, large):
+            sizes.append((named, file.write(raw)))
     peak = Peak(os.getpid())
     peak.start()
     began = time.perf_counter()
     read: list[float] = []
-    model, _ = fit(_noting(read, examples(count, large)), GENERAL, {})
+    with (folder / "mails").open("rb") as file:
+        model, _ = fit(_noting(read, examples((named, file.read(size)) for named, size in sizes)), GENERAL, {})
     done = time.perf_counter()
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".json") as file:
         size = file.write(as_json(model))
@@ -93,16 +98,16 @@ def once(count: int, large: bool) -> int:
         models.load(Path(file.name))
         loading = time.process_time() - start
     print(
-        f"{count:>8,} messages: generated, read and spooled in {read[0] - began:.0f} s, fitted in {done - read[0]:.0f} s;"
+        f"{count:>8,} messages, {sum(size for _, size in sizes) / 1e6:,.0f} MB: read and spooled in {read[0] - began:.0f} s, fitted in {done - read[0]:.0f} s;"
         f" peak of anonymous memory {peak.one} MB in one process, {peak.all} MB in all together; model {size / 1e6:.2f} MB,"
         f" {len(model.weights):,} features, loaded in {1000 * loading:.0f} ms of processor time"
     )
     return 0
 
 
-def examples(count: int, large: bool) -> Iterator[Example]:
+def examples(found: Iterable[tuple[tuple[int, str], bytes]]) -> Iterator[Example]:
     with Workers("filters.labelled:worker", {"ours": False, "general": True}) as workers:
-        for (number, label), result in workers.map(mails(count, large)):
+        for (number, label), result in workers.map(found):
             if isinstance(result, Failure):
                 print(f"{number}: {result.reason}", file=sys.stderr)
             else:

@@ -10,6 +10,7 @@ import pytest
 from filters import model as models
 from filters import senders
 from filters.authenticity import Authserv
+from filters.errors import InputError
 from filters.judge import Verdict, judge, worker
 from filters.message import parse
 from filters.model import Model
@@ -39,6 +40,30 @@ def test_a_partner_inmail_is_promotional_and_says_why() -> None:
 def test_a_job_alert_is_not() -> None:
     result = verdict(mails.job_alert())
     assert (result.category, result.promotional, result.unsure) == ("job_alert", False, False)
+
+
+def setup(**more: object) -> dict[str, object]:
+    receivers = [[mails.TRUSTED, "above"]]
+    return {"model": str(models.shipped(SENDER.name)), "trusted": receivers, **more}
+
+
+@pytest.mark.parametrize(
+    "raw", [mails.mail(), mails.job_alert(), mails.mail(sender="x <security-noreply@linkedin.com>")]
+)
+def test_a_verdict_without_explanation_is_the_same_verdict(raw: bytes) -> None:
+    explained, bare = worker(setup())(raw), worker(setup(explain=False))(raw)
+    assert set(bare) == {"claims", "verdict"}
+    assert bare["verdict"] == explained["verdict"] | {"evidence": []}
+    assert explained["verdict"]["evidence"]
+
+
+@pytest.mark.parametrize("explain", [True, False])
+def test_of_mail_that_is_not_the_senders_the_headers_alone_are_read(explain: bool) -> None:
+    nested = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (n, n) for n in range(60))
+    judge_bytes = worker(setup(explain=explain))
+    assert judge_bytes(b"From: Ann <ann@example.org>\n" + nested) == {"claims": False}
+    with pytest.raises(InputError):
+        judge_bytes(b"From: LinkedIn <messages-noreply@linkedin.com>\n" + nested)
 
 
 NEVER = {

@@ -15,13 +15,14 @@ from filters.features import Features
 from filters.model import WORDS_SCALE, Model, load, load_for
 
 GOOD: dict[str, Any] = {
-    "schema": 1,
+    "schema": 3,
     "about": {},
     "threshold": 0.8,
     "unsure": 0.3,
     "categories": ["ad", "note"],
     "bias": [0.0, 0.0],
-    "weights": {"sign": [2.0, 0.0], "buy": [1.0, -1.0], "hello": [-1.0, 1.0]},
+    "features": ["sign", "buy", "hello"],
+    "weights": {"ad": [2.0, 1.0, -1.0], "note": [0.0, -1.0, 1.0]},
 }
 
 
@@ -58,23 +59,32 @@ def test_contributions_add_up_to_the_log_odds_of_two_categories(tmp_path: Path) 
         b"\x80\x04\x95".decode("latin-1"),
         GOOD | {"schema": 2},
         GOOD | {"general": True},
-        GOOD | {"weights": {"sign": ["1", "2"]}},
-        GOOD | {"weights": {"sign": "12"}},
-        GOOD | {"weights": {"sign": [True, 1]}},
-        GOOD | {"weights": {"sign": [10**400, 0]}},
-        GOOD | {"weights": {str(number): [0, 0] for number in range(200_001)}},
+        GOOD | {"features": ["sign", "buy"]},
+        GOOD | {"features": ["sign", "buy", "buy"]},
+        GOOD | {"features": ["sign", "buy", 7]},
+        GOOD | {"features": ["sign", "buy", ["hello"]]},
+        GOOD | {"features": "sbh"},
+        GOOD | {"features": {"sign": 0, "buy": 0, "hello": 0}},
+        GOOD | {"weights": {"ad": ["1", "2", "3"], "note": [0, 0, 0]}},
+        GOOD | {"weights": {"ad": "123", "note": [0, 0, 0]}},
+        GOOD | {"weights": {"ad": [True, 1, 1], "note": [0, 0, 0]}},
+        GOOD | {"weights": {"ad": [10**400, 0, 0], "note": [0, 0, 0]}},
+        GOOD | {"features": [*map(str, range(200_001))], "weights": {"ad": [0] * 200_001, "note": [0] * 200_001}},
         GOOD | {"about": {"a": [[[[[[1]]]]]]}},
         GOOD | {"categories": ["ad", "ad"]},
         GOOD | {"categories": ["ad", ["note"]]},
+        GOOD | {"categories": ["note", "ad"]},
+        GOOD | {"categories": [], "bias": [], "features": [], "weights": {}},
         GOOD | {"bias": [0.0]},
-        GOOD | {"weights": {"sign": [1.0]}},
-        GOOD | {"weights": {"sign": [1e999, 0]}},
+        GOOD | {"weights": {"ad": [0, 0, 0], "note": [0, 0]}},
+        GOOD | {"weights": {"ad": [0, 0, 0]}},
+        GOOD | {"weights": {"ad": [1e999, 0, 0], "note": [0, 0, 0]}},
         GOOD | {"weights": []},
         GOOD | {"threshold": 0.2},
         pickle.dumps(GOOD, protocol=0).decode("ascii"),
         "cos\nsystem\n(S'exit 1'\ntR.",
         json.dumps(GOOD)[:-40],
-        '{"schema": 1, "weights": {"a": [Infinity, -Infinity]}}',
+        json.dumps(GOOD | {"weights": {"ad": [math.inf, 0, 0], "note": [0, 0, 0]}}),
         GOOD | {"threshold": float("nan")},
         json.dumps(GOOD | {"bias": [0.0] * 4_000_000}),
         " " * 17_000_000,
@@ -90,9 +100,12 @@ def test_m1_a_damaged_model_is_a_clear_error(tmp_path: Path, data: object) -> No
 
 
 def test_a_general_model_of_before_its_views_is_refused_and_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"looks at mail otherwise\. Train .* again\. .*unpitch models --use shipped"):
-        load(write(tmp_path / "old.json", GOOD | {"general": True}))
-    assert load(write(tmp_path / "new.json", GOOD | {"general": True, "schema": 2})).general
+    for schema in (2, 3):
+        with pytest.raises(
+            InputError, match=r"looks at mail otherwise\. Train .* again\. .*unpitch models --use shipped"
+        ):
+            load(write(tmp_path / f"{schema}.json", GOOD | {"general": True, "schema": schema}))
+    assert load(write(tmp_path / "new.json", GOOD | {"general": True, "schema": 4})).general
 
 
 def test_a_model_of_other_mail_judges_nothing(tmp_path: Path) -> None:
@@ -140,10 +153,12 @@ def test_a_calibration_that_is_none_is_refused(tmp_path: Path, pair: object) -> 
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
-        ('"schema": 1', '"schema": 2', "another version"),
+        ('"schema": 3', '"schema": 2', "another version"),
         ('"threshold": ', '"threshold": 7', "threshold"),
         ('"threshold": ', '"threshold": NaN, "x": ', "holds NaN, which is no number"),
-        ('"weights": {', '"weights": {"a": [1],', "not as many as its categories"),
+        ('"ad": [2.0', '"ad": [2.0, 1', "not as many as its features"),
+        ('"weights": {', '"weights": {"a": [1],', "categories or its weights are none"),
+        ('"buy"', '"sign"', "a feature is in it twice"),
         ('"weights": {', "", "cut off, or no JSON"),
         ('"about"', '"nothing"', "missing, or of the wrong kind"),
     ],

@@ -18,13 +18,14 @@ from filters.registry import SHIPPED, Learnt, Registry, write_file
 
 MODEL = json.dumps(
     {
-        "schema": 1,
+        "schema": 3,
         "about": {},
         "threshold": 0.8,
         "unsure": 0.3,
         "categories": ["ad", "note"],
         "bias": [0.0, 0.0],
-        "weights": {"buy": [1.0, -1.0]},
+        "features": ["buy"],
+        "weights": {"ad": [1.0], "note": [-1.0]},
     }
 )
 LEARNT = Learnt(

@@ -87,7 +87,7 @@ def test_the_model_file_is_small_and_rounded() -> None:
     text = models.shipped(SENDER.name).read_text(encoding="utf-8")
     assert len(text) < 2_000_000
     weights = json.loads(text)["weights"]
-    assert all(round(weight, 4) == weight for row in weights.values() for weight in row)
+    assert all(round(weight, 4) == weight for column in weights.values() for weight in column)
 
 
 def test_no_weight_belongs_to_a_name_or_a_number() -> None:

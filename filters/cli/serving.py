@@ -87,6 +87,7 @@ def lmtp(
             "LMTP knows no login: listen on loopback or a unix socket. --allow-remote, if your network sees to that."
         )
     setup = {
+        "explain": False,
         "model": str(model or model_registry().active()),
         "trusted": [[one.id, one.placement] for one in map(parse_trust, trust or ())],
     }

@@ -91,7 +91,7 @@ def _answer(raw: bytes, model: str, trusted: Sequence[str]) -> bytes:
     try:
         receivers = [(one.id, one.placement) for one in map(parse_trust, trusted)]
         path = Path(model) if model else shipped(load().name)
-        task = worker({"model": str(path), "trusted": receivers})
+        task = worker({"model": str(path), "trusted": receivers, "explain": False})
     except FiltersError as error:
         return answer("failure", str(error))
     limit()

@@ -32,7 +32,7 @@ from filters.workers import Failure
 _OFFERED = re.compile(rb"(?:8BITMIME|ENHANCEDSTATUSCODES|PIPELINING|SIZE(?: \d+)?|SMTPUTF8)", re.IGNORECASE)
 #: A line of a single dot that does not end as lines end: to some stores it is the end of the message, and what follows would be
 #: commands (CVE-2023-51764 and others). No mail server sends such a line.
-_FALSE_END = re.compile(rb"[\r\n]\.[\r\n]")
+_FALSE_ENDS = (b"\r.\r", b"\r.\n", b"\n.\r", b"\n.\n")
 _END = b".\r\n"
 _PIECE = 65_536
 _COMMAND_CAP = 2_048
@@ -235,16 +235,19 @@ class Conversation(LMTP):
 
     async def _received(self, spool: IO[bytes], delivery: Delivery) -> bytes:
         """Read to the end, with the dots that LMTP adds; the reply to all recipients if the message cannot be taken."""
-        tail, refused = b"\r\n", b""
+        tail, refused, fresh = b"\r\n", b"", 0.0
         while True:
             try:
                 piece = await self._reader.readuntil(_END)
             except asyncio.LimitOverrunError as over:
                 piece = await self._reader.read(over.consumed)
-            self._reset_timeout()
+            if monotonic() > fresh:  # lines that end with a dot are many
+                self._reset_timeout()
+                fresh = monotonic() + 1.0
             ended = (tail + piece).endswith(b"\r\n" + _END)
             content = piece[: -len(_END)] if ended else piece
-            if _FALSE_END.search(tail + content):
+            heard = tail + content
+            if any(end in heard for end in _FALSE_ENDS):
                 refused = b"550 5.6.0 a line of a single dot does not end with CR and LF"
             try:
                 if not refused:
@@ -270,10 +273,10 @@ class Conversation(LMTP):
             if reply.kind != 3:
                 await self._answer_all(delivery, *reply.lines)
                 return
-            await store.send(start)
             while piece := spool.read(_PIECE):
-                await store.send(piece)
-            await store.send(_END)
+                await store.send(start)
+                start = piece
+            await store.send(start + _END)
             for _ in delivery.recipients:
                 reply = await store.stored()
                 delivery.kinds.append(reply.kind)

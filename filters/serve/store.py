@@ -51,22 +51,26 @@ class Store:
         """What it can, as it answered LHLO."""
 
     async def command(self, line: bytes, seconds: float = 0.0) -> Reply:
-        """Say a line (without its end) and hear the answer. Raises LostError."""
-        await self.send(line + b"\r\n")
-        return await self.reply(seconds)
+        """Say a line (without its end) and hear the answer, within other `seconds` than usual if need be. Raises LostError."""
+        self._writer.write(line + b"\r\n")
+        return await _in_time(self._answered(), seconds or self._seconds.reply)
 
     async def send(self, data: bytes) -> None:
         """Raises LostError."""
         self._writer.write(data)
         await _in_time(self._writer.drain(), self._seconds.reply)
 
-    async def reply(self, seconds: float = 0.0) -> Reply:
-        """The next reply, within other `seconds` than usual if need be. Raises LostError."""
-        return await _in_time(self._read(), seconds or self._seconds.reply)
+    async def reply(self) -> Reply:
+        """The next reply. Raises LostError."""
+        return await _in_time(self._read(), self._seconds.reply)
 
     async def stored(self) -> Reply:
         """The next reply after a message. Raises LostError."""
-        return await self.reply(self._seconds.stored)
+        return await _in_time(self._read(), self._seconds.stored)
+
+    async def _answered(self) -> Reply:
+        await self._writer.drain()
+        return await self._read()
 
     async def _read(self) -> Reply:
         lines: list[bytes] = []
