@@ -23,6 +23,8 @@ WORD_CAP = 20_000
 #: The feature of any notice on a paid message; others, with the same beginning, say how much it tells.
 NOTICE = "notice_paid"
 _LONGEST_WORD = 30
+#: Between two words or tokens of a text of them. Next to none has it, and no model keeps one that has.
+_BETWEEN = "\0"
 #: A footer's lines of a few words ("Unsubscribe", "Help"), and how many of them stand beside a line that is known.
 _FOOTER_WORDS, _FOOTER_REACH = 4, 3
 _LINE_END = re.compile("\n")
@@ -51,11 +53,15 @@ class Features:
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Features:
         """What `as_json` wrote."""
-        return cls(plain["named"], frozenset(plain["words"]), frozenset(plain["tokens"]))
+        words, tokens = (frozenset(plain[name].split(_BETWEEN)) - {""} for name in ("words", "tokens"))
+        return cls(plain["named"], words, tokens)
 
     def as_json(self) -> dict[str, Any]:
-        """The fields as JSON has them."""
-        return {"named": self.named, "words": sorted(self.words), "tokens": sorted(self.tokens)}
+        """The fields as JSON has them. Words and tokens are one text each: thousands of texts take ten times as long to write and read."""
+        words, tokens = (
+            _BETWEEN.join(sorted(name for name in names if _BETWEEN not in name)) for names in (self.words, self.tokens)
+        )
+        return {"named": self.named, "words": words, "tokens": tokens}
 
     @property
     def crowd(self) -> frozenset[str]:
@@ -99,14 +105,15 @@ def read(
     for function in NAMED:
         for feature, quote in function(reading):
             named.setdefault(feature, quote)
-    found = _any_sender(message, cut, sender.ignored) if general else frozenset[str]()
-    return Features(named, word_features(message, cut, sender.ignored), found)
+    kept = _kept(message, cut, sender.ignored)
+    found = _any_sender(message, kept) if general else frozenset[str]()
+    return Features(named, word_features(kept), found)
 
 
-def _any_sender(message: Message, cut: list[str], ignored: frozenset[str]) -> frozenset[str]:
+def _any_sender(message: Message, kept: list[str]) -> frozenset[str]:
     from filters.tokens import tokens  # noqa: PLC0415  (0.01 s that only a general model should pay)
 
-    return tokens(message) | pairs_apart(message, cut, ignored)
+    return tokens(message) | pairs_apart(kept)
 
 
 def visible(message: Message) -> str:
@@ -257,21 +264,19 @@ NAMED: tuple[Callable[[Reading], Named], ...] = (
 )
 
 
-def word_features(message: Message, cut: list[str], ignored: frozenset[str]) -> frozenset[str]:
-    """Words and pairs of neighbouring words, without the names in From and To, and without those to be ignored."""
-    kept = _kept(message, cut, ignored)
+def word_features(kept: list[str]) -> frozenset[str]:
+    """Words and pairs of neighbouring words."""
     pairs = [f"{one} {two}" for one, two in pairwise(kept) if one and two]
     return frozenset(kept).union(pairs) - {"", "#"}
 
 
-def pairs_apart(message: Message, cut: list[str], ignored: frozenset[str]) -> frozenset[str]:
-    """Pairs of words with one between them ("click … here"), likewise."""
-    kept = _kept(message, cut, ignored)
-    return frozenset(f"{one} … {two}" for one, two in zip(kept, kept[2:], strict=False) if one and two)
+def pairs_apart(kept: list[str]) -> frozenset[str]:
+    """Pairs of words with one between them ("click … here")."""
+    return frozenset([f"{one} … {two}" for one, two in zip(kept, kept[2:], strict=False) if one and two])
 
 
 def _kept(message: Message, cut: list[str], ignored: frozenset[str]) -> list[str]:
-    """The words, "" in place of those that do not count."""
+    """The words, "" in place of those that do not count: names in From and To, and those to be ignored."""
     names = ignored.union(words(fold(normal(f"{message.from_name} {message.first('to')}"))))
     return [word if word == "#" or (2 <= len(word) <= _LONGEST_WORD and word not in names) else "" for word in cut]
 

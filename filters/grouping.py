@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
 from typing import Any
+from zlib import crc32
 
 from filters.message import Message
 from filters.normal_form import fold, words
@@ -65,14 +66,10 @@ def minhash(vocabulary: Collection[str]) -> tuple[int, ...]:
         return ()
     import numpy as np  # noqa: PLC0415  (heavy, and of no use to judging)
 
-    values = np.array([_hash(word) for word in vocabulary], dtype=np.uint64)
+    values = np.array([crc32(word.encode("utf-8", "replace")) for word in vocabulary], dtype=np.uint64)
     factors, shifts = _multiply_shift()
     mixed = values[:, None] * factors[None, :] + shifts[None, :]  # modulo 2**64
     return tuple((mixed >> np.uint64(32)).min(axis=0).tolist())
-
-
-def _hash(word: str) -> int:
-    return int.from_bytes(_digest(word), "little")
 
 
 def _digest(text: str) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from array import array
 from collections.abc import Iterator
+from itertools import chain
 from types import TracebackType
 from typing import BinaryIO, cast
 
@@ -28,6 +29,14 @@ Ints = NDArray[np.int32]
 Floats = NDArray[np.float64]
 
 
+class _Numbers(dict[str, int]):
+    """Of each feature the number that it got when it was asked for first: in any order, on which nothing depends that comes out."""
+
+    def __missing__(self, name: str) -> int:
+        self[name] = number = len(self)
+        return number
+
+
 class Spool:
     """Rows of feature numbers on disk, one for each variant of a mail. All mails are added first; then parts of them are looked at."""
 
@@ -35,7 +44,7 @@ class Spool:
         """`most`: features that are counted at the same time. `tokens`: whether those of any mail are among the features."""
         self._file: BinaryIO = _file()
         self._most, self._tokens = most, tokens
-        self._numbers: dict[str, int] = {}
+        self._numbers = _Numbers()
         self._mails = np.zeros(1024, np.int32)
         self._named = np.zeros(1024, np.bool_)
         self._author_numbers: dict[str, int] = {}
@@ -58,13 +67,13 @@ class Spool:
             self._lengths.append(len(row))
         self._variants.append(len(rows))
         self._authors.append(self._author_numbers.setdefault(author, len(self._author_numbers)))
-        self._mails[np.unique(np.concatenate(rows))] += 1
+        self._mails[np.concatenate(rows)] += 1  # once, however many of the rows have it
         if len(self._numbers) > self._most:
             self._forget()
 
     def _row(self, features: Features) -> Ints:
-        crowd = sorted(features.crowd if self._tokens else features.words)
-        numbers = [self._numbers.setdefault(name, len(self._numbers)) for name in (*features.named, *crowd)]
+        crowds = (features.words, features.tokens) if self._tokens else (features.words,)
+        numbers = [*map(self._numbers.__getitem__, chain(features.named, *crowds))]
         while len(self._numbers) > len(self._mails):
             self._mails = np.concatenate([self._mails, np.zeros_like(self._mails)])
             self._named = np.concatenate([self._named, np.zeros_like(self._named)])
@@ -78,7 +87,8 @@ class Spool:
         counts = np.where(self._named[:size], np.iinfo(np.int32).max, self._mails[:size])
         kept = counts > np.partition(counts, size // 2)[size // 2]
         became = np.where(kept, np.cumsum(kept) - 1, -1).astype(np.int32)
-        self._numbers = {name: int(became[number]) for name, number in self._numbers.items() if kept[number]}
+        new = became.tolist()
+        self._numbers = _Numbers({name: new[at] for name, at in self._numbers.items() if new[at] >= 0})
         for array_, empty in ((self._mails, 0), (self._named, False)):
             array_[: len(self._numbers)] = array_[:size][kept]
             array_[len(self._numbers) :] = empty
@@ -189,10 +199,11 @@ class Part:
 
     def matrix(self, names: list[str], blocks: Ints, lengths: Floats, stretch: Floats) -> csr_matrix:
         """Feature vectors (rows x names), on disk. Features of block 0 are 1; those of another block share a vector of its length;
-        then each column is multiplied by its `stretch`."""
+        then each column is multiplied by its `stretch`. Within a row, columns are in order, so that sums come out the same to the last bit."""
         ends = [np.zeros(1, np.int64)]
         with _file() as columns, _file() as values:
-            for column, row, rows in self._entries(names):
+            for unordered, row, rows in self._entries(names):
+                column = unordered[np.argsort(row * np.int64(len(names)) + unordered)]
                 place = row * len(lengths) + blocks[column]
                 members = np.bincount(place, minlength=len(rows) * len(lengths))
                 each = np.tile(lengths, len(rows)) / np.sqrt(np.maximum(members, 1))

@@ -69,10 +69,13 @@ _LINK_PIECE = re.compile(r"[/.?&=_+-]")
 _TAG = re.compile(r"<([a-zA-Z!?/][a-zA-Z0-9:-]{0,12})([^<>]{0,400})>?([^<]{0,100})")
 _ATTRIBUTE = re.compile(r"([a-zA-Z-]{2,16})\s{0,3}=\s{0,3}[\"']?([^\"'\s>]{0,100})")
 _CUT_WORD = re.compile(r"<!--(?:(?!-->).){0,80}-->\w", re.DOTALL)
+#: Marks are group 1. What comes first is most of any text, and holds none: passed over in one go, it takes a tenth of the time.
 _MARK = re.compile(
-    r"[$€£]\s?\d[\d.,]{0,12}|\b\d[\d.,]{0,12}\s?%|[!?*$#_=~-]{2,20}|\b[A-Z][A-Z'-]{2,20}\b|\b\w{0,20}?\d\w{0,20}|[!?]|[:;]-?[)(]"
+    r"(?:[a-z]{1,30}(?!\w)[ ,.\n]*)+|"
+    r"([$€£]\s?\d[\d.,]{0,12}|\b\d[\d.,]{0,12}\s?%|[!?*$#_=~-]{2,20}|\b[A-Z][A-Z'-]{2,20}\b|\b\w{0,20}?\d\w{0,20}|[!?]|[:;]-?[)(])"
 )
 _DIGITS = re.compile(r"\d+")
+_BEYOND = re.compile(r"[^\x00-~]")
 _LOWER, _UPPER = re.compile(r"[a-z]+"), re.compile(r"[A-Z]+")
 _RUN = re.compile(r"(.)\1{2,}")
 
@@ -265,7 +268,7 @@ def measures(message: Message) -> Tokens:
     yield f"hidden {len(message.hidden).bit_length()}"
     yield f"capitals {20 * sum(map(str.isupper, sample)) // letters}"
     yield f"digits {20 * sum(map(str.isdigit, sample)) // letters}"
-    yield f"beyond ascii {10 * sum(char > '~' for char in sample) // (len(sample) + 1)}"
+    yield f"beyond ascii {10 * len(_BEYOND.findall(sample)) // (len(sample) + 1)}"
     yield f"quoted lines {_bucket(text.count(chr(10) + '>'))}"
     yield f"exclamations {_bucket(text.count('!'))}"
     yield f"dollars {_bucket(text.count('$'))}"
@@ -339,7 +342,7 @@ def subject(message: Message) -> Tokens:
     cut = words(fold(normal(shown)))[:100]
     yield from cut or ["none"]
     yield from (f"{one} {two}" for one, two in pairwise(cut))
-    yield from (f"mark {_squeezed(mark)}" for mark in _MARK.findall(shown))
+    yield from (f"mark {mark}" for mark in _marks_in(shown))
     yield from (f"first {word.lower()}" for word in shown.split()[:1])
     yield from (f"last {char}" for char in shown[-1:] if not char.isalnum())
     raw = message.first("subject")[:_VALUE_CAP]
@@ -351,8 +354,11 @@ def subject(message: Message) -> Tokens:
 
 def marks(message: Message) -> Tokens:
     """Money, percentages, runs of marks, words with digits, and words in capitals."""
-    for match in islice(_MARK.finditer(message.text[:_TEXT_CAP]), _MARK_CAP):
-        yield _squeezed(match[0])
+    yield from islice(_marks_in(message.text[:_TEXT_CAP]), _MARK_CAP)
+
+
+def _marks_in(text: str) -> Tokens:
+    return (_squeezed(match[1]) for match in _MARK.finditer(text) if match[1])
 
 
 def _squeezed(mark: str) -> str:

@@ -1,7 +1,7 @@
 """Mail is read in child processes with limits, so that no mail can stop a run, whatever it does to a parser.
 
-Each child runs one function on one mail after another. A child that crashes, or passes a limit, fails the mail it was working
-on and no other; a new one takes its place. Children get mail and give JSON through pipes, in frames (four bytes of length,
+Each child runs one function on one mail after another. A child that crashes, or passes a limit (of time: twice), fails the mail it was
+working on and no other; a new one takes its place. Children get mail and give JSON through pipes, in frames (four bytes of length,
 big-endian, then the content): nothing that a child says is ever executed.
 """
 
@@ -78,6 +78,8 @@ class Workers:
         self._count = count or os.cpu_count() or 1
         self._wall_seconds = wall_seconds
         self._children: list[_Child] = []
+        self._again: set[int] = set()
+        """Mails, by their numbers, that took too long once."""
 
     def __enter__(self) -> Workers:
         return self
@@ -92,6 +94,7 @@ class Workers:
 
         Raises FiltersError when a child cannot even start: a factory's own FiltersError, or any other fault of it.
         """
+        self._again.clear()
         waiting: deque[tuple[int, _Label]] = deque()
         results: dict[int, Result] = {}
         try:
@@ -199,13 +202,19 @@ class Workers:
         results[child.mails.popleft()[0]] = result
 
     def _replace(self, child: _Child, results: dict[int, Result]) -> None:
-        """The mail that a dead child was working on fails; the others it had in hand are given again."""
-        reason = _cause(child, self._wall_seconds)
+        """The mail that a dead child was working on fails, one that took too long only the second time: a machine that stands still for
+        a while tells its processes that they computed. The others it had in hand are given again."""
+        reason, slow = _cause(child, self._wall_seconds)
         self._end(child)
         if not child.ready:
             raise FiltersError(f"a worker process cannot start: it {reason}")
         if child.mails:
-            results[child.mails.popleft()[0]] = Failure(reason)
+            number = child.mails[0][0]
+            if slow and number not in self._again:
+                self._again.add(number)
+            else:
+                child.mails.popleft()
+                results[number] = Failure(reason)
         for number, raw in child.mails:
             self._give(number, raw)
 
@@ -229,19 +238,20 @@ def _send(child: _Child) -> None:
         child.outgoing.clear()
 
 
-def _cause(child: _Child, wall_seconds: float) -> str:
+def _cause(child: _Child, wall_seconds: float) -> tuple[str, bool]:
+    """Why it ended, and whether that was for the time it took."""
     try:
         code = child.process.wait(1)
     except subprocess.TimeoutExpired:  # it closed its pipe, and lives on
         child.process.kill()
         code = child.process.wait()
     if child.late:
-        return f"took longer than {wall_seconds:.0f} s"
+        return f"took longer than {wall_seconds:.0f} s", True
     if code == -signal.SIGXCPU:
-        return f"used more than {CPU_SECONDS} s of processor time"
+        return f"used more than {CPU_SECONDS} s of processor time", True
     if code == OUT_OF_MEMORY:
-        return f"needed more than {MEMORY_BYTES >> 20} MB of memory"
-    return f"crashed the reading process ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
+        return f"needed more than {MEMORY_BYTES >> 20} MB of memory", False
+    return f"crashed the reading process ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})", False
 
 
 def _frames(incoming: bytearray) -> Iterator[bytes]:

@@ -400,7 +400,7 @@ def main() -> None:
             size = sum(map(len, mails)) / len(mails) / 1000
             print(f"{len(mails)} mails of {size:.0f} KB, {share:.0%} of them LinkedIn's; load {os.getloadavg()[0]:.1f}")
             throughput(room, mails)
-            peers(room, mails)
+            peers(room / str(share), mails)
         if given.killed:
             killed(room, given.killed, given.kills)
 

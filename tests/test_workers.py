@@ -10,6 +10,7 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,19 @@ def obedient(setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
     def task(raw: bytes) -> dict[str, Any]:
         result = commands[raw]() if raw in commands else None
         return {"size": len(raw), "setup": setup, **({"odd": result} if raw == b"odd" else {})}
+
+    return task
+
+
+def sometimes_slow(setup: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
+    """A task that computes for ever, or sleeps, when it gets a mail for the first time, as on a machine that stood still."""
+
+    def task(raw: bytes) -> dict[str, Any]:
+        how, _, mark = raw.partition(b" ")
+        with suppress(FileExistsError):
+            os.mkdir(mark)
+            {b"loop": _loop, b"sleep": lambda: time.sleep(60)}[how]()
+        return {"size": len(raw)}
 
     return task
 
@@ -127,6 +141,13 @@ def test_one_hostile_mail_after_another() -> None:
 def test_what_neither_computes_nor_ends_is_stopped_by_the_clock(command: bytes) -> None:
     found = results(b"one", command, b"two", count=1, wall_seconds=3)  # a busy machine starts a child in 1 s
     assert [type(result) for _, result in found] == [dict, Failure, dict]
+
+
+@pytest.mark.parametrize("how", [b"loop", b"sleep"])
+def test_a_mail_that_took_too_long_is_tried_once_more(tmp_path: Path, how: bytes) -> None:
+    mails = [how + b" %b/%d" % (os.fsencode(tmp_path), number) for number in range(2)]
+    found = results(*mails, count=1, task="tests.test_workers:sometimes_slow", wall_seconds=4)
+    assert found == [(number, {"size": len(raw)}) for number, raw in enumerate(mails)]
 
 
 def test_a_task_that_prints_disturbs_nothing() -> None:

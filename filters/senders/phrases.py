@@ -75,6 +75,8 @@ class Catalogue:
     """Length in words, and entry, of the phrases that may differ a little."""
     shingles: dict[Shingle, tuple[tuple[int, int], ...]]
     """Four words to (number in `long`, place of the first of the four in that phrase)."""
+    begins: frozenset[str]
+    """The first words of these."""
     unspaced: tuple[tuple[str, Disclosure | Footer], ...]
     """Folded text of phrases in scripts without blanks, found as parts of the text."""
 
@@ -100,6 +102,7 @@ def catalogue(entries: Iterable[Disclosure | Footer]) -> Catalogue:
         {key: tuple(found) for key, found in exact.items()},
         tuple(long),
         {key: tuple(found) for key, found in shingles.items()},
+        frozenset(shingle[0] for shingle in shingles),
         tuple(unspaced),
     )
 
@@ -151,9 +154,8 @@ def _exact(cut: Sequence[str], phrases: Catalogue) -> Iterator[Hit]:
 def _long(cut: Sequence[str], phrases: Catalogue) -> Iterator[Hit]:
     known = phrases.shingles
     hits: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    shingles = zip(*(cut[skip:] for skip in range(RUN)), strict=False)
-    for at, shingle in [(at, shingle) for at, shingle in enumerate(shingles) if shingle in known]:
-        for number, place in known[shingle]:
+    for at in [at for at, word in enumerate(cut) if word in phrases.begins]:
+        for number, place in known.get(tuple(cut[at : at + RUN]), ()):
             hits[number].append((at, place))
     for number, seen in hits.items():
         length, entry = phrases.long[number]
