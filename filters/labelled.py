@@ -88,7 +88,7 @@ class Labelled:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Labelled:
-        """What `as_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
+        """What `as_json` wrote. Raises KeyError, TypeError, AttributeError or ValueError for anything else."""
         return cls(
             place=str(row["place"]),
             identity=str(row["identity"]),

@@ -201,10 +201,11 @@ def _is_shallow(value: object, levels: int) -> bool:
 
 
 def _check_numbers(columns: Iterable[list[float]], length: int) -> None:
-    """Column by column: there are many numbers, and a model is loaded for every message that is judged at delivery."""
+    """Column by column: there are many numbers, and a model is loaded for every message that is judged at delivery. What is no number
+    cannot be compared with one, which is a TypeError."""
     for column in columns:
-        if type(column) is not list or len(column) != length or not set(map(type, column)) <= {int, float}:
-            raise _FaultError("its weights are not as many as its features and categories, or no numbers")
+        if type(column) is not list or len(column) != length:
+            raise _FaultError("its weights are not as many as its features and categories")
         if column and not (min(column) > -_WEIGHT_CAP and max(column) < _WEIGHT_CAP):
             raise _FaultError("its weights are beyond reason")
 

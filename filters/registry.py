@@ -104,7 +104,7 @@ class Registry:
                 for line in file:
                     row = json.loads(line)
                     yield Learnt(Labelled.from_json(row), float(row["score"]))
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path}, which a model was trained on, is damaged. Train again with `unpitch train`."
             ) from error

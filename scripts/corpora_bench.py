@@ -88,7 +88,8 @@ def _unpacked(room: Path) -> Path:
     if not SHARED.exists():
         raise SystemExit(f"{SHARED} is not there; name a folder with labels.csv and folds.csv")
     with tarfile.open(SHARED) as archive:
-        archive.extractall(room, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.2, Debian's, has none
+        archive.extractall(room)
     return next(room.glob("*/folds.csv")).parent
 
 
@@ -153,7 +154,8 @@ def _with_features(mails: Sequence[Mail]) -> Iterator[Mail]:
 def _features(content: str) -> Features:
     """Names that many mails share are kept once: here all mails are in memory."""
     plain = unpacked(content)
-    return Features.from_json(plain | {kind: [*map(intern, plain[kind])] for kind in ("words", "tokens")})
+    found = Features.from_json(plain)
+    return replace(found, words=frozenset(map(intern, found.words)), tokens=frozenset(map(intern, found.tokens)))
 
 
 def _trained(mails: Sequence[Mail], recipe: Recipe = GENERAL) -> Model:

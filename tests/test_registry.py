@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import stat
@@ -102,7 +103,11 @@ def test_an_unknown_model(registry: Registry, number: str) -> None:
         registry.use(number)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x1f\x8bnonsense", b"[1]"])
+#: As an earlier version wrote words: one by one.
+FORMER = json.dumps(LEARNT.mail.as_json() | {"score": 0.5, "words": ["a"], "tokens": []}).encode()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x1f\x8bnonsense", b"[1]", gzip.compress(FORMER)])
 def test_damaged_lessons_are_named(registry: Registry, content: bytes) -> None:
     number = registry.add(MODEL, [LEARNT])
     (registry.folder / f"{number}.mails.gz").write_bytes(content)
