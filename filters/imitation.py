@@ -105,7 +105,8 @@ def _pretends(value: str, own: tuple[str, ...], neighbours: tuple[str, ...], ali
     return _is_name(_WORD.findall(_latin(name)), aliases)
 
 
-def _imitates(domain: str, own: Iterable[str], neighbours: Iterable[str], aliases: Iterable[str]) -> bool:
+@lru_cache(maxsize=4096)
+def _imitates(domain: str, own: tuple[str, ...], neighbours: tuple[str, ...], aliases: tuple[str, ...]) -> bool:
     """Whether a domain is one of `own`, below one, or looks like one."""
     plain = _latin(".".join(_decoded(label) for label in domain[-_DOMAIN_CAP:].lower().rstrip(".").split(".")))
     if any(plain == name or plain.endswith("." + name) for name in neighbours):
