@@ -49,7 +49,9 @@ class Spool:
         self._named = np.zeros(1024, np.bool_)
         self._author_numbers: dict[str, int] = {}
         self._authors, self._variants, self._lengths = array("i"), array("i"), array("i")
-        self._forgotten: list[tuple[int, Ints]] = []
+        self._tables: BinaryIO = _file()
+        self._forgotten: list[tuple[int, int]] = []
+        """Before which row something was forgotten, and the size of the table from old numbers to new ones, which is on disk."""
 
     def __enter__(self) -> Spool:
         return self
@@ -58,6 +60,7 @@ class Spool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        self._tables.close()
 
     def add(self, variants: tuple[Features, ...], author: str) -> None:
         """One mail, in one or several variants."""
@@ -92,7 +95,8 @@ class Spool:
         for array_, empty in ((self._mails, 0), (self._named, False)):
             array_[: len(self._numbers)] = array_[:size][kept]
             array_[len(self._numbers) :] = empty
-        self._forgotten.append((len(self._lengths), became))
+        self._tables.write(became.tobytes())
+        self._forgotten.append((len(self._lengths), size))
 
     def part(self, mails: NDArray[np.bool_] | None = None) -> Part:
         """Some of the mails, in the order in which they came; None: all. Nothing is added after that."""
@@ -118,25 +122,32 @@ class Spool:
         lengths, file = array("i"), _file()
         first = 0
         self._file.seek(0)
-        for until, became in self._eras():
-            for length in self._lengths[first:until]:
-                numbers = np.frombuffer(self._file.read(4 * length), np.int32)
-                row = numbers if became is None else became[numbers]
-                row = row[row >= 0]
-                file.write(row.tobytes())
-                lengths.append(len(row))
-            first = until
+        with self._composed() as tables:
+            for until, size in [*self._forgotten, (len(self._lengths), 0)]:
+                became = np.frombuffer(tables.read(4 * size), np.int32)
+                for length in self._lengths[first:until]:
+                    numbers = np.frombuffer(self._file.read(4 * length), np.int32)
+                    row = became[numbers] if size else numbers
+                    row = row[row >= 0]
+                    file.write(row.tobytes())
+                    lengths.append(len(row))
+                first = until
         self._file.close()
         self._file, self._lengths, self._forgotten = file, lengths, []
 
-    def _eras(self) -> list[tuple[int, Ints | None]]:
-        """Up to which row numbers became what they are now by which table; None: they still are."""
-        eras: list[tuple[int, Ints | None]] = [(len(self._lengths), None)]
-        later: Ints | None = None
-        for until, became in reversed(self._forgotten):
-            later = became if later is None else np.where(became >= 0, later[became], -1).astype(np.int32)
-            eras.insert(0, (until, later))
-        return eras
+    def _composed(self) -> BinaryIO:
+        """For each time that something was forgotten, the table from the numbers before it to those of now."""
+        composed, now = _file(), np.zeros(0, np.int32)
+        end = sum(size for _, size in self._forgotten)
+        for _, size in reversed(self._forgotten):
+            end -= size
+            self._tables.seek(4 * end)
+            became = np.frombuffer(self._tables.read(4 * size), np.int32)
+            now = np.where(became >= 0, now[became], -1).astype(np.int32) if len(now) else became
+            composed.seek(4 * end)
+            composed.write(now.tobytes())
+        composed.seek(0)
+        return composed
 
 
 class Part:

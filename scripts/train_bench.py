@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+from array import array
 from collections.abc import Iterable, Iterator
 from itertools import accumulate, islice
 from pathlib import Path
@@ -96,23 +97,25 @@ def command(count: int, found: Iterable[Found], folder: Path) -> int:
 
 def once(count: int, found: Iterable[Found], folder: Path) -> int:
     """One training, without cross-validation, of mails that lie ready."""
-    sizes = []
+    sizes, labels = array("i"), list[str]()
     with (folder / "mails").open("wb") as file:
-        for named, raw in found:
-            sizes.append((named, file.write(raw)))
+        for (_, label), raw in found:
+            sizes.append(file.write(raw))
+            labels.append(label)
     peak = Peak(os.getpid())
     peak.start()
     began = time.perf_counter()
     read: list[float] = []
     with (folder / "mails").open("rb") as file:
-        model, _ = fit(_noting(read, examples((named, file.read(size)) for named, size in sizes)), GENERAL, {})
+        ready = ((named, file.read(size)) for named, size in zip(enumerate(labels), sizes, strict=True))
+        model, _ = fit(_noting(read, examples(ready)), GENERAL, {})
     done = time.perf_counter()
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".json") as file:
         size = file.write(as_json(model))
         file.flush()
         loading = float(subprocess.check_output([sys.executable, "-c", _LOAD, file.name]))
     print(
-        f"{count:>8,} messages, {sum(size for _, size in sizes) / 1e6:,.0f} MB: read and spooled in {read[0] - began:.0f} s, fitted in {done - read[0]:.0f} s;"
+        f"{count:>8,} messages, {sum(sizes) / 1e6:,.0f} MB: read and spooled in {read[0] - began:.0f} s, fitted in {done - read[0]:.0f} s;"
         f" peak of anonymous memory {peak.one} MB in one process, {peak.all} MB in all together; model {size / 1e6:.2f} MB,"
         f" {len(model.weights):,} features, loaded in {loading:.0f} ms of processor time"
     )
