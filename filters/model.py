@@ -21,6 +21,8 @@ from filters.features import Features, view_of
 #: The version of a model file. That of general models rises when what they see in a mail changes, too: weights that were found for
 #: something else would judge at random. 2: three views of a mail. 3 and 4: weights by category, which load in half the time.
 SCHEMA, GENERAL_SCHEMA = 3, 4
+#: Of so many categories, what speaks for the second speaks as much against the first, whose weights the file leaves out.
+PAIR = 2
 #: A model file of ours has 2 MB and 45,000 features, with weights below 100; anything much larger is not one.
 _FILE_CAP = 16 * 1024 * 1024
 _FEATURES_CAP = 200_000
@@ -172,6 +174,8 @@ def _check(data: dict[str, Any], sha256: str) -> Model:
     if data["schema"] != (GENERAL_SCHEMA if general else SCHEMA):
         raise _FaultError("it was trained by another version of unpitch, which looks at mail otherwise")
     categories, bias, features, columns = tuple(data["categories"]), data["bias"], data["features"], data["weights"]
+    if type(columns) is dict and len(categories) == PAIR and tuple(columns) == categories[1:]:
+        columns = {categories[0]: [-weight for weight in columns[categories[1]]]} | columns
     if not categories or type(columns) is not dict or tuple(columns) != categories:
         raise _FaultError("its categories or its weights are none")
     if type(features) is not list or not set(map(type, features)) <= {str}:

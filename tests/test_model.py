@@ -13,6 +13,7 @@ import pytest
 from filters.errors import InputError
 from filters.features import Features
 from filters.model import WORDS_SCALE, Model, load, load_for
+from filters.train import as_json
 
 GOOD: dict[str, Any] = {
     "schema": 3,
@@ -45,6 +46,21 @@ def test_contributions_add_up_to_the_log_odds_of_two_categories(tmp_path: Path) 
     clues = model.contributions(values, ["ad"], model.probabilities(values))
     assert sum(weight for _, weight in clues) == pytest.approx(2.0, abs=1e-3)
     assert {name for name, _ in clues} == {"sign", "buy", "hello"}
+
+
+def test_of_two_categories_the_file_needs_the_weights_of_the_second_alone(tmp_path: Path) -> None:
+    short = load(write(tmp_path / "m.json", GOOD | {"weights": {"note": [0.0, -1.0, 1.5]}}))
+    assert short.weights == {"sign": (0.0, 0.0), "buy": (1.0, -1.0), "hello": (-1.5, 1.5)}
+    again = tmp_path / "again.json"
+    again.write_text(as_json(short), encoding="utf-8")
+    assert '"note"' in again.read_text() and '"ad": [' not in again.read_text()
+    assert load(again).weights == short.weights
+
+
+@pytest.mark.parametrize("category", ["ad", "other"])
+def test_the_weights_of_another_category_alone_are_none(tmp_path: Path, category: str) -> None:
+    with pytest.raises(InputError, match="categories or its weights are none"):
+        load(write(tmp_path / "m.json", GOOD | {"weights": {category: [0.0, -1.0, 1.5]}}))
 
 
 @pytest.mark.parametrize(
