@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
 from typing import Any
-from zlib import crc32
 
 from filters.message import Message
 from filters.normal_form import fold, words
@@ -66,7 +65,7 @@ def minhash(vocabulary: Collection[str]) -> tuple[int, ...]:
         return ()
     import numpy as np  # noqa: PLC0415  (heavy, and of no use to judging)
 
-    values = np.array([crc32(word.encode("utf-8", "replace")) for word in vocabulary], dtype=np.uint64)
+    values = np.frombuffer(b"".join(map(_digest, vocabulary)), np.dtype("<u8"))
     factors, shifts = _multiply_shift()
     mixed = values[:, None] * factors[None, :] + shifts[None, :]  # modulo 2**64
     return tuple((mixed >> np.uint64(32)).min(axis=0).tolist())

@@ -21,8 +21,6 @@ from filters.features import Features, view_of
 #: The version of a model file. That of general models rises when what they see in a mail changes, too: weights that were found for
 #: something else would judge at random. 2: three views of a mail. 3 and 4: weights by category, which load in half the time.
 SCHEMA, GENERAL_SCHEMA = 3, 4
-#: Of so many categories, what speaks for the second speaks as much against the first, whose weights the file leaves out.
-PAIR = 2
 #: A model file of ours has 2 MB and 45,000 features, with weights below 100; anything much larger is not one.
 _FILE_CAP = 16 * 1024 * 1024
 _FEATURES_CAP = 200_000
@@ -174,9 +172,9 @@ def _check(data: dict[str, Any], sha256: str) -> Model:
     if data["schema"] != (GENERAL_SCHEMA if general else SCHEMA):
         raise _FaultError("it was trained by another version of unpitch, which looks at mail otherwise")
     categories, bias, features, columns = tuple(data["categories"]), data["bias"], data["features"], data["weights"]
-    if type(columns) is dict and len(categories) == PAIR and tuple(columns) == categories[1:]:
-        columns = {categories[0]: [-weight for weight in columns[categories[1]]]} | columns
-    if not categories or type(columns) is not dict or tuple(columns) != categories:
+    # of two categories, what speaks for the second speaks as much against the first, which is left out
+    halved = type(columns) is dict and len(categories) == 2 and tuple(columns) == categories[1:]
+    if not categories or type(columns) is not dict or not (halved or tuple(columns) == categories):
         raise _FaultError("its categories or its weights are none")
     if type(features) is not list or not set(map(type, features)) <= {str}:
         raise _FaultError("its features are none")
@@ -184,6 +182,8 @@ def _check(data: dict[str, Any], sha256: str) -> Model:
         raise _FaultError(f"it has more than {_FEATURES_CAP:,} features")
     _check_numbers([bias], len(categories))
     _check_numbers(columns.values(), len(features))
+    if halved:
+        columns = {categories[0]: [-weight for weight in columns[categories[1]]]} | columns
     weights = dict(zip(features, zip(*columns.values(), strict=True), strict=True))
     if len(weights) != len(features):
         raise _FaultError("a feature is in it twice")
@@ -205,11 +205,10 @@ def _is_shallow(value: object, levels: int) -> bool:
 
 
 def _check_numbers(columns: Iterable[list[float]], length: int) -> None:
-    """Column by column: there are many numbers, and a model is loaded for every message that is judged at delivery. What is no number
-    cannot be compared with one, which is a TypeError."""
+    """Column by column: there are many numbers, and a model is loaded for every message that is judged at delivery."""
     for column in columns:
-        if type(column) is not list or len(column) != length:
-            raise _FaultError("its weights are not as many as its features and categories")
+        if type(column) is not list or len(column) != length or not set(map(type, column)) <= {int, float}:
+            raise _FaultError("its weights are not as many as its features and categories, or no numbers")
         if column and not (min(column) > -_WEIGHT_CAP and max(column) < _WEIGHT_CAP):
             raise _FaultError("its weights are beyond reason")
 

@@ -23,7 +23,7 @@ from filters.errors import InputError
 from filters.features import Features, is_word, read, templates_of, view_of
 from filters.labelled import is_barred
 from filters.message import Message, parse
-from filters.model import GENERAL_SCHEMA, PAIR, SCHEMA, WORDS_SCALE, Model
+from filters.model import GENERAL_SCHEMA, SCHEMA, WORDS_SCALE, Model
 from filters.safe_text import safe_text
 from filters.senders import Sender
 from filters.spool import Floats, Ints, Part, Spool
@@ -223,7 +223,7 @@ def _most_telling(data: _Data, names: list[str], recipe: Recipe) -> list[str]:
 def _fit(data: _Data, recipe: Recipe, about: dict[str, Any], names: list[str]) -> tuple[Model, LogisticRegression]:
     """Fit these features: in a general model, each view of a mail by itself. Their log-odds are added up, which errs less than
     one fit of all (opinions formed apart err apart), and is still one linear model."""
-    width = 1 if len(data.categories) == PAIR else len(data.categories)
+    width = 1 if len(data.categories) == 2 else len(data.categories)
     weights, bias = np.zeros((len(names), width)), np.zeros(width)
     of_view = np.array([view_of(name) if recipe.general else 0 for name in names])
     for view in np.unique(of_view):
@@ -339,7 +339,7 @@ def as_json(model: Model) -> str:
     columns = [
         f"  {json.dumps(category)}: {json.dumps([_short(model.weights[name][at]) for name in features], separators=(',', ':'))}"
         for at, category in enumerate(model.categories)
-        if at or len(model.categories) != PAIR or any(row[0] != -row[1] for row in model.weights.values())
+        if at or len(model.categories) != 2 or any(row[0] != -row[1] for row in model.weights.values())
     ]
     blocks = [' "features": [\n' + ",\n".join(names) + "\n ]", ' "weights": {\n' + ",\n".join(columns) + "\n }"]
     return "{\n" + "\n".join(lines) + "\n" + ",\n".join(blocks) + "\n}\n"
